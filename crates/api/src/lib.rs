@@ -1,0 +1,1 @@
+//! Wire types, identifiers, scopes and problem codes shared by the client and the modules.

@@ -1,0 +1,2 @@
+//! The artstore command.
+fn main() {}

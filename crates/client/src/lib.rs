@@ -1,0 +1,1 @@
+//! Uploading and resuming, as a library.

@@ -1,0 +1,1 @@
+//! The Storage Element: upload sessions, bytes, hashes and attributes; the truth about files.

@@ -1,0 +1,1 @@
+//! The Ingester Module: checks the client, chooses an element, streams, answers.

@@ -1,0 +1,1 @@
+//! Reference pages, process metrics and operations documents, from the families that the crates declare.

@@ -1,0 +1,1 @@
+//! Instrumented mutual TLS on rustls: identity, trust, connector, listener, certificate monitor, error taxonomy.
