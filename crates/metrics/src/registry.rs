@@ -1,0 +1,191 @@
+//! The families of one module and their storage; what a scrape reads.
+
+use crate::cells::RowTexts;
+use crate::exposition::{self, Format, Samples, Value};
+use crate::{Counter, Family, Gauge, Histogram, Kind, LabelSet, Row, Rows, Values};
+use std::sync::{Arc, Mutex, PoisonError};
+
+type Collector = Arc<dyn Fn(&mut Samples<'_>) + Send + Sync>;
+
+/// The registry of one module. Clones share it.
+#[derive(Clone, Default)]
+pub struct Registry {
+    entries: Arc<Mutex<Vec<Entry>>>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    family: &'static Family,
+    collect: Collector,
+}
+
+impl Registry {
+    /// A registry without families.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A counter over a closed label set.
+    ///
+    /// # Panics
+    /// At construction, if the family is of another kind, its labels are not those of `L`, or its name is taken.
+    #[must_use]
+    pub fn counter<L: LabelSet>(&self, family: &'static Family) -> Counter<L> {
+        self.counter_of_rows(family, &closed_rows::<L>(family))
+    }
+
+    /// A counter over rows that are known only now. `L` gives the index into `rows`.
+    ///
+    /// # Panics
+    /// At construction, as [`counter`](Self::counter).
+    #[must_use]
+    pub fn counter_of_rows<L: Row>(&self, family: &'static Family, rows: &Rows) -> Counter<L> {
+        let counter = Counter::new(Self::row_texts(family, Kind::Counter, rows));
+        let collected = counter.clone();
+        self.register(family, move |samples| collected.collect(samples));
+        counter
+    }
+
+    /// A gauge over a closed label set.
+    ///
+    /// # Panics
+    /// At construction, as [`counter`](Self::counter).
+    #[must_use]
+    pub fn gauge<L: LabelSet>(&self, family: &'static Family) -> Gauge<L> {
+        self.gauge_of_rows(family, &closed_rows::<L>(family))
+    }
+
+    /// A gauge over rows that are known only now. `L` gives the index into `rows`.
+    ///
+    /// # Panics
+    /// At construction, as [`counter`](Self::counter).
+    #[must_use]
+    pub fn gauge_of_rows<L: Row>(&self, family: &'static Family, rows: &Rows) -> Gauge<L> {
+        let gauge = Gauge::new(Self::row_texts(family, Kind::Gauge, rows));
+        let collected = gauge.clone();
+        self.register(family, move |samples| collected.collect(samples));
+        gauge
+    }
+
+    /// A histogram over a closed label set.
+    ///
+    /// # Panics
+    /// At construction, as [`counter`](Self::counter).
+    #[must_use]
+    pub fn histogram<L: LabelSet>(&self, family: &'static Family) -> Histogram<L> {
+        self.histogram_of_rows(family, &closed_rows::<L>(family))
+    }
+
+    /// A histogram over rows that are known only now. `L` gives the index into `rows`.
+    ///
+    /// # Panics
+    /// At construction, as [`counter`](Self::counter).
+    #[must_use]
+    pub fn histogram_of_rows<L: Row>(&self, family: &'static Family, rows: &Rows) -> Histogram<L> {
+        let histogram = Histogram::new(family, Self::row_texts(family, Kind::Histogram, rows));
+        let collected = histogram.clone();
+        self.register(family, move |samples| collected.collect(samples));
+        histogram
+    }
+
+    /// A family whose samples are computed when it is scraped: a function of time, or of other numbers.
+    ///
+    /// `collect` must not call this registry.
+    ///
+    /// # Panics
+    /// At construction, if the name is taken or the family is a histogram.
+    pub fn computed(&self, family: &'static Family, collect: impl Fn(&mut Samples<'_>) + Send + Sync + 'static) {
+        assert!(family.kind() != Kind::Histogram, "{}: a histogram cannot be computed", family.name());
+        self.register(family, collect);
+    }
+
+    /// The declarations of all families, in the order of their registration.
+    #[must_use]
+    pub fn families(&self) -> Vec<&'static Family> {
+        self.entries().iter().map(|entry| entry.family).collect()
+    }
+
+    /// Everything as it stands, as text in this format.
+    #[must_use]
+    pub fn encode(&self, format: Format) -> String {
+        let mut out = String::with_capacity(64 * 1024);
+        for entry in self.entries() {
+            exposition::write_header(&mut out, entry.family, format);
+            let write = &mut |suffix: &str, labels: &str, value: Value| {
+                exposition::write_sample(&mut out, entry.family, suffix, labels, value);
+            };
+            (entry.collect)(&mut Samples::new(entry.family, write));
+        }
+        if format == Format::OpenMetrics {
+            out.push_str("# EOF\n");
+        }
+        out
+    }
+
+    /// The sum of the samples of this name (`x_total`, `x_bucket`, `x_count`…) that have all of these labels; 0 if there is none.
+    #[must_use]
+    pub fn sum_of(&self, sample: &str, labels: &[(&str, &str)]) -> f64 {
+        let wanted: Vec<String> = labels.iter().map(|(name, value)| exposition::pair(name, value)).collect();
+        let mut sum = 0.0;
+        for entry in self.entries() {
+            let Some(wanted_suffix) = sample.strip_prefix(entry.family.name()) else { continue };
+            let mut add = |suffix: &str, labels: &str, value: Value| {
+                let labels = format!(",{labels},");
+                if suffix == wanted_suffix && wanted.iter().all(|pair| labels.contains(&format!(",{pair},"))) {
+                    sum += value.as_f64();
+                }
+            };
+            (entry.collect)(&mut Samples::new(entry.family, &mut add));
+        }
+        sum
+    }
+
+    fn register(&self, family: &'static Family, collect: impl Fn(&mut Samples<'_>) + Send + Sync + 'static) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = entries.iter().any(|entry| entry.family.name() == family.name());
+        assert!(!taken, "{}: registered twice", family.name());
+        entries.push(Entry { family, collect: Arc::new(collect) });
+    }
+
+    /// A copy of the list: collectors run without the lock.
+    fn entries(&self) -> Vec<Entry> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Checks the rows against the declaration and writes their label texts.
+    fn row_texts(family: &'static Family, kind: Kind, rows: &Rows) -> RowTexts {
+        assert!(family.kind() == kind, "{}: declared as a {}", family.name(), family.kind().as_str());
+        rows.iter()
+            .map(|row| {
+                check_row(family, row.iter().map(AsRef::as_ref));
+                exposition::labels_text(family, row.iter().map(AsRef::as_ref)).into_boxed_str()
+            })
+            .collect()
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.families().iter().map(|family| family.name())).finish()
+    }
+}
+
+fn closed_rows<L: LabelSet>(family: &Family) -> Rows {
+    let declared: Vec<&str> = family.label_declarations().iter().map(|label| label.name).collect();
+    assert!(declared == L::names(), "{}: declared labels {declared:?}, recorded {:?}", family.name(), L::names());
+    L::rows()
+}
+
+/// A row has one value for each declared label, and each is in the label's closed set if it has one.
+pub(crate) fn check_row<'a>(family: &Family, values: impl ExactSizeIterator<Item = &'a str>) {
+    let labels = family.label_declarations();
+    assert!(values.len() == labels.len(), "{}: a row has {} values", family.name(), values.len());
+    for (label, value) in labels.iter().zip(values) {
+        let known = match label.values {
+            Values::Closed(values) => values.contains(&value),
+            Values::Open(_) => true,
+        };
+        assert!(known, "{}: {value:?} is not a value of {}", family.name(), label.name);
+    }
+}
