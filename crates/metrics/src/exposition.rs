@@ -1,7 +1,7 @@
 //! The two text formats: Prometheus 0.0.4 and OpenMetrics 1.0, straight from the declarations.
 
-use crate::registry::check_row;
 use crate::Family;
+use crate::registry::check_row;
 use std::fmt::Write as _;
 
 /// A text format of a scrape.
@@ -23,7 +23,8 @@ impl Format {
             let mut parts = range.split(';').map(str::trim);
             let media = parts.next().unwrap_or_default().to_ascii_lowercase();
             let parameters: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).collect();
-            let parameter = |name| parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"'));
+            let parameter =
+                |name| parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"'));
             let quality = parameter("q").and_then(|q| q.parse().ok()).unwrap_or(1.0);
             match media.as_str() {
                 "application/openmetrics-text" if matches!(parameter("version"), None | Some("1.0.0")) => {
