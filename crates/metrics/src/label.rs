@@ -8,6 +8,8 @@ use std::fmt::Debug;
 pub trait LabelValue: Copy + Debug + Eq + 'static {
     /// The label's declaration: its name and all its values, in the order of [`index`](Self::index).
     const LABEL: Label;
+    /// The label's declaration in a family in which it may also be `""`.
+    const OR_EMPTY: Label;
     /// All variants in order.
     const ALL: &'static [Self];
 
@@ -125,9 +127,6 @@ macro_rules! label_enum {
         }
 
         impl $name {
-            /// The declaration of the label in a family in which it may also be `""`.
-            $vis const OR_EMPTY: $crate::Label = $crate::Label::closed($label, &["", $($text),+]);
-
             /// The label's value.
             #[must_use]
             $vis const fn label(self) -> &'static str {
@@ -137,6 +136,7 @@ macro_rules! label_enum {
 
         impl $crate::LabelValue for $name {
             const LABEL: $crate::Label = $crate::Label::closed($label, &[$($text),+]);
+            const OR_EMPTY: $crate::Label = $crate::Label::closed($label, &["", $($text),+]);
             const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             fn index(self) -> usize {
