@@ -1,0 +1,74 @@
+# Sourced by scripts/test: installs what is missing and puts it on PATH. Everything from Python's registry goes into .venv,
+# promtool comes from Debian; no service is started.
+
+venv=$root/.venv
+python=$venv/bin/python
+requirements=$root/scripts/requirements.txt
+
+install_tools() {
+  install_debian_packages
+  install_venv
+  command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
+  use_coverage_tools
+  check_tools
+}
+
+# The Debian packages whose commands are missing.
+missing_packages() {
+  command -v cc >/dev/null || echo build-essential
+  command -v curl >/dev/null || echo curl ca-certificates
+  command -v promtool >/dev/null || echo prometheus
+  [[ -x $python ]] || python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+}
+
+install_debian_packages() {
+  local packages sudo=""
+  read -r -d '' -a packages < <(missing_packages) || true
+  ((${#packages[@]})) || return 0
+  [[ $(id -u) == 0 ]] || sudo=sudo
+  echo "installing from Debian: ${packages[*]}"
+  # Debian's prometheus would start a server: a policy that is not ours stays, otherwise one denies it for the moment.
+  local policy=/usr/sbin/policy-rc.d ours=""
+  if [[ ! -e $policy ]]; then
+    printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
+    $sudo chmod +x "$policy"
+    ours=1
+  fi
+  local outcome=0
+  {
+    $sudo apt-get update -qq &&
+      $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+  } >"$logs/apt.log" 2>&1 || outcome=$?
+  [[ -z $ours ]] || $sudo rm -f "$policy"
+  ((outcome == 0)) || { tail -30 "$logs/apt.log"; return "$outcome"; }
+}
+
+install_venv() {
+  # The stamp holds the list that was installed, so a changed list installs again.
+  cmp -s "$requirements" "$venv/installed.txt" && return 0
+  echo "installing into .venv: $(grep -v '^#' "$requirements" | tr '\n' ' ')"
+  [[ -x $python ]] || python3 -m venv "$venv"
+  "$python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements"
+  cp "$requirements" "$venv/installed.txt"
+}
+
+# The coverage tools must understand what this compiler's LLVM writes; where rustup's llvm-tools are not to be had, the
+# registry's are the same version.
+use_coverage_tools() {
+  local bin=("$venv"/lib/python3*/site-packages/llvm/bin)
+  export LLVM_COV=${bin[0]}/llvm-cov LLVM_PROFDATA=${bin[0]}/llvm-profdata
+  chmod +x "$LLVM_COV" "$LLVM_PROFDATA"
+}
+
+check_tools() {
+  cargo nextest --version | head -1
+  cargo llvm-cov --version
+  "$LLVM_COV" --version | sed -n 2p
+  cargo-deny --version
+  promtool --version 2>&1 | head -1
+  weed version | head -1
+}
+
+# The tools of .venv come last on PATH: they hide nothing that the machine has.
+export PATH=$PATH:$venv/bin
+export ARTSTORE_PYTHON=$python
