@@ -1,2 +1,3 @@
 //! The artstore command.
+mod config;
 fn main() {}
