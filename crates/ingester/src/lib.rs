@@ -1,1 +1,11 @@
-//! The Ingester Module: checks the client, chooses an element, streams, answers.
+//! The Ingester Module: checks the client, chooses an element, streams, answers. It keeps nothing, in memory or on disk.
+
+pub mod digest;
+pub mod failure;
+pub mod fields;
+pub mod metrics;
+mod settings;
+pub mod structured;
+
+pub use failure::Failure;
+pub use settings::IngesterSettings;
