@@ -1,1 +1,11 @@
 //! The Storage Element: upload sessions, bytes, hashes and attributes; the truth about files.
+//!
+//! A [`BlobStore`](store::BlobStore) keeps bytes: in a folder ([`store::folder`]) or in a bucket of an S3-compatible engine
+//! ([`store::s3`]). Nothing here knows end users: Ingesters come with a client certificate and a token for elements.
+
+mod hash;
+pub mod metrics;
+mod settings;
+pub mod store;
+
+pub use settings::{ElementSettings, S3Settings, StoreSettings};
