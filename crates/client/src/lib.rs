@@ -1,1 +1,32 @@
-//! Uploading and resuming, as a library.
+//! Uploading to and downloading from an Ingester, as a library: the command line is a thin skin over it.
+//!
+//! An [`Uploader`] sends a file as one raw `PUT`, with its SHA-256 beforehand, and starts again when the connection breaks. A
+//! [`Downloader`] fetches into `NAME.part`, goes on where it stopped, checks size and SHA-256, and only then gives the file its
+//! name. Both work through a [`Session`]: one address, one [`Wire`] that carries requests, one [`TokenSource`] that says who asks.
+//!
+//! Nothing here reads the environment or prints: what is needed comes in as values, what happens goes out as results and
+//! [`Event`]s.
+
+mod backoff;
+mod body;
+mod digest;
+mod download;
+mod error;
+mod name;
+mod part;
+mod range;
+mod session;
+mod settings;
+mod token;
+mod upload;
+mod wire;
+
+pub use digest::{Digest, InvalidDigest};
+pub use download::{DownloadOptions, Downloaded, Downloader, Overwrite, Target};
+pub use error::{Category, Error, Refusal};
+pub use name::safe_file_name;
+pub use session::Session;
+pub use settings::{BaseUrl, Event, InvalidUrl, Limits, Progress, no_progress};
+pub use token::{Bearer, FixedToken, TokenError, TokenSource};
+pub use upload::{Known, Upload, Uploaded, Uploader};
+pub use wire::{Body, BoxError, BoxFuture, Wire, WireError, WireErrorKind};
