@@ -1,0 +1,332 @@
+//! The folder of signing keys: made on first start, read again while running, all published, one signs.
+
+use crate::jwk::JwkSet;
+use crate::secret::hex;
+use crate::settings::SigningAlgorithm;
+use crate::signing::{SigningError, SigningKey};
+use artstore_metrics::{Clock, Monotonic, UnixTime};
+use bytes::Bytes;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use sha2::{Digest as _, Sha256};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+/// Longest key file that is read, in bytes; an RSA key of 8192 bits has 6.4 KB.
+const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
+
+/// Why keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// A file or the folder could not be read or written.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A file of the folder is not what it should be.
+    #[error("{}: {reason}", path.display())]
+    Invalid {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A key could not be made.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
+    /// The folder has no key of the configured algorithm any more.
+    #[error("{}: no key for {algorithm} is left", dir.display())]
+    NoneLeft {
+        /// The folder.
+        dir: PathBuf,
+        /// The algorithm's name.
+        algorithm: &'static str,
+    },
+    /// The set could not be written as JSON.
+    #[error("the key set cannot be written: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Makes a new signing key in `dir`: PKCS#8 in PEM, mode 0600, there whole or not at all. The name begins with the moment, so
+/// that the newest key is the last in the order of names: that one signs.
+///
+/// # Errors
+/// If the file cannot be written, or the key not be made.
+pub fn generate_key_file(dir: &Path, algorithm: SigningAlgorithm, now: UnixTime) -> Result<PathBuf, KeyError> {
+    let pkcs8 = SigningKey::generate_pkcs8(algorithm)?;
+    let kid = SigningKey::from_pkcs8(&pkcs8)?.kid().to_owned();
+    let millis = now.as_duration().as_millis();
+    let path = dir.join(format!("{millis:015}-{}-{kid}.pem", algorithm.as_str()));
+    let temporary = dir.join(format!(".{kid}.tmp"));
+    let io = |error| KeyError::Io { path: path.clone(), error };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(io)?;
+    file.write_all(pem(&pkcs8).as_bytes()).map_err(io)?;
+    file.sync_all().map_err(io)?;
+    std::fs::rename(&temporary, &path).map_err(io)?;
+    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)?;
+    Ok(path)
+}
+
+/// PKCS#8 as PEM (RFC 7468).
+fn pem(pkcs8: &[u8]) -> String {
+    use base64::Engine as _;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(pkcs8);
+    let mut text = String::from("-----BEGIN PRIVATE KEY-----\n");
+    let mut rest = encoded.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        text.push_str(line);
+        text.push('\n');
+        rest = after;
+    }
+    text.push_str("-----END PRIVATE KEY-----\n");
+    text
+}
+
+/// A key with the file that it came from.
+#[derive(Debug, Clone)]
+struct Held {
+    name: String,
+    digest: String,
+    key: Arc<SigningKey>,
+    /// When it appeared; `None` if it was there at the start.
+    appeared: Option<Monotonic>,
+}
+
+#[derive(Debug)]
+struct Current {
+    /// In the order of names.
+    keys: Vec<Held>,
+    jwks: Bytes,
+}
+
+/// The keys in use. Clones share them.
+#[derive(Debug)]
+pub(crate) struct KeyRing<C> {
+    dir: PathBuf,
+    algorithm: SigningAlgorithm,
+    settle: Duration,
+    clock: C,
+    current: RwLock<Arc<Current>>,
+}
+
+impl<C: Clock> KeyRing<C> {
+    /// Reads the folder; makes it, and a key of this algorithm, if there is none. Blocks on files.
+    pub(crate) fn open(dir: &Path, algorithm: SigningAlgorithm, settle: Duration, clock: C) -> Result<Self, KeyError> {
+        let mut keys = if dir.exists() { load(dir, &[], None)? } else { Vec::new() };
+        if !keys.iter().any(|held| held.key.algorithm() == algorithm) {
+            let path = generate_key_file(dir, algorithm, clock.wall())?;
+            tracing::info!(path = %path.display(), algorithm = algorithm.as_str(), "made a signing key");
+            keys = load(dir, &keys, None)?;
+        }
+        let current = RwLock::new(Arc::new(Current { jwks: jwks(&keys)?, keys }));
+        Ok(Self { dir: dir.to_owned(), algorithm, settle, clock, current })
+    }
+
+    /// Reads the folder again; `true` if the set of keys is another now. On an error the keys stay as they were.
+    /// Blocks on files.
+    pub(crate) fn reload(&self) -> Result<bool, KeyError> {
+        let before = self.current();
+        let keys = load(&self.dir, &before.keys, Some(self.clock.monotonic()))?;
+        if !keys.iter().any(|held| held.key.algorithm() == self.algorithm) {
+            return Err(KeyError::NoneLeft { dir: self.dir.clone(), algorithm: self.algorithm.as_str() });
+        }
+        let same = |(one, other): (&Held, &Held)| one.name == other.name && one.digest == other.digest;
+        if keys.len() == before.keys.len() && keys.iter().zip(&before.keys).all(same) {
+            return Ok(false);
+        }
+        let current = Arc::new(Current { jwks: jwks(&keys)?, keys });
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+        Ok(true)
+    }
+
+    /// The key that signs: the last by name of those of the configured algorithm that have been published long enough; if
+    /// none has, the first to appear.
+    pub(crate) fn signing_key(&self) -> Option<Arc<SigningKey>> {
+        let (current, now) = (self.current(), self.clock.monotonic());
+        let fits = |held: &&Held| held.key.algorithm() == self.algorithm;
+        let settled = |held: &&Held| held.appeared.is_none_or(|appeared| now >= appeared.plus(self.settle));
+        let newest = current.keys.iter().rev().filter(fits).find(settled);
+        let held = newest.or_else(|| current.keys.iter().filter(fits).min_by_key(|held| held.appeared));
+        held.map(|held| Arc::clone(&held.key))
+    }
+
+    /// The published set, as JSON.
+    pub(crate) fn jwks(&self) -> Bytes {
+        self.current().jwks.clone()
+    }
+
+    /// How many keys of each algorithm are published.
+    pub(crate) fn count(&self, algorithm: SigningAlgorithm) -> usize {
+        self.current().keys.iter().filter(|held| held.key.algorithm() == algorithm).count()
+    }
+
+    fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn jwks(keys: &[Held]) -> Result<Bytes, KeyError> {
+    Ok(serde_json::to_vec(&JwkSet { keys: keys.iter().map(|held| held.key.jwk()).collect() })?.into())
+}
+
+/// All `*.pem` files of the folder that do not begin with a dot, in the order of their names. A file that has not changed
+/// since `before` is not parsed again.
+fn load(dir: &Path, before: &[Held], now: Option<Monotonic>) -> Result<Vec<Held>, KeyError> {
+    let io = |error| KeyError::Io { path: dir.to_owned(), error };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(io)? {
+        if let Ok(name) = entry.map_err(io)?.file_name().into_string()
+            && name.ends_with(".pem")
+            && !name.starts_with('.')
+        {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    names.into_iter().map(|name| load_one(dir, name, before, now)).collect()
+}
+
+fn load_one(dir: &Path, name: String, before: &[Held], now: Option<Monotonic>) -> Result<Held, KeyError> {
+    let path = dir.join(&name);
+    let io = |error| KeyError::Io { path: path.clone(), error };
+    let metadata = std::fs::metadata(&path).map_err(io)?;
+    if metadata.len() > MAX_KEY_FILE_BYTES {
+        return Err(KeyError::Invalid { path, reason: format!("more than {MAX_KEY_FILE_BYTES} bytes") });
+    }
+    let content = std::fs::read(&path).map_err(io)?;
+    let digest = hex(&Sha256::digest(&content));
+    if let Some(held) = before.iter().find(|held| held.name == name && held.digest == digest) {
+        return Ok(held.clone());
+    }
+    if metadata.permissions().mode() & 0o077 != 0 {
+        tracing::warn!(path = %path.display(), "others may read this signing key; set its mode to 0600");
+    }
+    let invalid = |reason: String| KeyError::Invalid { path: path.clone(), reason };
+    let pkcs8 = PrivatePkcs8KeyDer::from_pem_slice(&content)
+        .map_err(|_| invalid("no PEM of a PKCS#8 private key".to_owned()))?;
+    let key = SigningKey::from_pkcs8(pkcs8.secret_pkcs8_der()).map_err(|error| invalid(error.to_string()))?;
+    Ok(Held { name, digest, key: Arc::new(key), appeared: now })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use artstore_metrics::TestClock;
+
+    const SETTLE: Duration = Duration::from_secs(60);
+
+    fn clock() -> TestClock {
+        TestClock::starting_at(UnixTime::from_secs(1_800_000_000))
+    }
+
+    fn open(dir: &Path, clock: &TestClock) -> Result<KeyRing<TestClock>, KeyError> {
+        KeyRing::open(dir, SigningAlgorithm::EdDsa, SETTLE, clock.clone())
+    }
+
+    fn kid(ring: &KeyRing<TestClock>) -> String {
+        ring.signing_key().unwrap().kid().to_owned()
+    }
+
+    fn published(ring: &KeyRing<TestClock>) -> Vec<String> {
+        let set: serde_json::Value = serde_json::from_slice(&ring.jwks()).unwrap();
+        set["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_start_makes_one_private_file_and_a_second_finds_it() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+        let keys = dir.path().join("keys");
+        let first = open(&keys, &clock).unwrap();
+        let entries: Vec<_> = std::fs::read_dir(&keys).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let expected = keys.join(format!("001800000000000-EdDSA-{}.pem", kid(&first)));
+        assert_eq!(entries, std::slice::from_ref(&expected));
+        assert_eq!(std::fs::metadata(&expected).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::metadata(&keys).unwrap().permissions().mode() & 0o777, 0o700);
+        let second = open(&keys, &clock).unwrap();
+        assert_eq!((kid(&second), second.jwks()), (kid(&first), first.jwks()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_of_other_algorithms_are_published_and_do_not_sign() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+        generate_key_file(dir.path(), SigningAlgorithm::Es256, clock.wall()).unwrap();
+        let ring = open(dir.path(), &clock).unwrap();
+        assert_eq!((ring.count(SigningAlgorithm::Es256), ring.count(SigningAlgorithm::EdDsa)), (1, 1));
+        assert_eq!(ring.signing_key().unwrap().algorithm(), SigningAlgorithm::EdDsa);
+        assert_eq!(published(&ring).len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_key_is_published_at_once_and_signs_once_settled() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+        let ring = open(dir.path(), &clock).unwrap();
+        let old = kid(&ring);
+        assert!(!ring.reload().unwrap());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let path = generate_key_file(dir.path(), SigningAlgorithm::EdDsa, clock.wall()).unwrap();
+        assert!(ring.reload().unwrap());
+        let [first, new] = published(&ring).try_into().unwrap();
+        assert_eq!((first, kid(&ring)), (old.clone(), old.clone()));
+        tokio::time::advance(SETTLE - Duration::from_millis(1)).await;
+        assert!(!ring.reload().unwrap(), "an unchanged file keeps the moment at which it appeared");
+        assert_eq!(kid(&ring), old);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(kid(&ring), new);
+        std::fs::remove_file(path).unwrap();
+        assert!(ring.reload().unwrap());
+        assert_eq!((published(&ring), kid(&ring)), (vec![old.clone()], old));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broken_file_or_an_emptied_folder_keeps_the_keys() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+        let ring = open(dir.path(), &clock).unwrap();
+        let (before, broken) = (ring.jwks(), dir.path().join("9.pem"));
+        std::fs::write(&broken, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
+        let error = ring.reload().unwrap_err().to_string();
+        assert_eq!(error, format!("{}: no PKCS#8 private key for RS256, ES256 or EdDSA", broken.display()));
+        assert_eq!(open(dir.path(), &clock).unwrap_err().to_string(), error);
+        std::fs::write(&broken, "half").unwrap();
+        let error = ring.reload().unwrap_err().to_string();
+        assert_eq!(error, format!("{}: no PEM of a PKCS#8 private key", broken.display()));
+        std::fs::write(&broken, vec![b' '; 65 * 1024]).unwrap();
+        let error = ring.reload().unwrap_err().to_string();
+        assert_eq!(error, format!("{}: more than 65536 bytes", broken.display()));
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            std::fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        let error = ring.reload().unwrap_err().to_string();
+        assert_eq!(error, format!("{}: no key for EdDSA is left", dir.path().display()));
+        std::fs::remove_dir(dir.path()).unwrap();
+        assert!(matches!(ring.reload(), Err(KeyError::Io { .. })));
+        assert_eq!(ring.jwks(), before);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn if_every_key_is_new_the_first_to_appear_signs() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+        let ring = open(dir.path(), &clock).unwrap();
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            std::fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        generate_key_file(dir.path(), SigningAlgorithm::EdDsa, clock.wall()).unwrap();
+        assert!(ring.reload().unwrap());
+        assert_eq!(published(&ring), [kid(&ring)]);
+    }
+
+    #[test]
+    fn dotfiles_and_other_files_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(".x.pem"), "half").unwrap();
+        std::fs::write(dir.path().join("README"), "text").unwrap();
+        assert!(load(dir.path(), &[], None).unwrap().is_empty());
+    }
+}

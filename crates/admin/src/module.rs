@@ -1,0 +1,169 @@
+//! The module as a whole: opened, its work in the background, its health.
+
+use crate::elements::Fleet;
+use crate::issuer::Issuer;
+use crate::keys::{KeyError, KeyRing};
+use crate::metrics::{AdminMetrics, Reload};
+use crate::settings::AdminSettings;
+use crate::store::{Store, StoreError, millis};
+use artstore_metrics::{Clock, Registry, SystemClock};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+/// Why the module does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Settings that cannot be.
+    #[error("{}", .0.join("; "))]
+    Settings(Vec<String>),
+    /// The folder of keys.
+    #[error("signing keys: {0}")]
+    Keys(#[from] KeyError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A task of the start did not end.
+    #[error("the start was broken off")]
+    BrokenOff,
+}
+
+/// The Admin Module. Clones share it.
+#[derive(Debug)]
+pub struct Admin<C: Clock = SystemClock> {
+    pub(crate) shared: Arc<Shared<C>>,
+}
+
+impl<C: Clock> Clone for Admin<C> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// What every request and the background work on.
+#[derive(Debug)]
+pub(crate) struct Shared<C> {
+    pub(crate) settings: AdminSettings,
+    pub(crate) store: Store,
+    pub(crate) keys: Arc<KeyRing<C>>,
+    pub(crate) issuer: Issuer<C>,
+    pub(crate) fleet: Arc<Fleet<C>>,
+    pub(crate) metrics: AdminMetrics,
+    pub(crate) clock: C,
+    /// Why the last operation of the database failed; `None` if it did not.
+    store_trouble: Mutex<Option<String>>,
+    /// Why the last look into the folder of keys failed; `None` if it did not.
+    key_trouble: Mutex<Option<String>>,
+}
+
+impl<C: Clock> Shared<C> {
+    /// Now, in milliseconds since the epoch.
+    pub(crate) fn now(&self) -> i64 {
+        millis(self.clock.wall())
+    }
+
+    /// Notes how an operation of the database went, for health, metrics and log.
+    pub(crate) fn noted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        let trouble = result.as_ref().err().map(ToString::to_string);
+        if let Some(error) = &trouble {
+            self.metrics.store_failed();
+            tracing::error!(%error, "the database did not do what it was asked");
+        }
+        *self.store_trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        result
+    }
+}
+
+impl<C: Clock> Admin<C> {
+    /// Opens keys and database; makes both on first start. Registers the module's families.
+    ///
+    /// # Errors
+    /// What stands in the way, in one line.
+    pub async fn open(settings: AdminSettings, registry: &Registry, clock: C) -> Result<Self, OpenError> {
+        let problems = settings.problems();
+        if !problems.is_empty() {
+            return Err(OpenError::Settings(problems));
+        }
+        let keys = {
+            let (dir, algorithm, settle) = (settings.keys_dir.clone(), settings.algorithm, settings.key_settle);
+            let clock = clock.clone();
+            let open = move || KeyRing::open(&dir, algorithm, settle, clock);
+            Arc::new(tokio::task::spawn_blocking(open).await.map_err(|_| OpenError::BrokenOff)??)
+        };
+        let store = Store::open(&settings).await?;
+        let fleet = Arc::new(Fleet::new(settings.element_offline_after, clock.clone()));
+        fleet.replace(&store.elements().await?);
+        let metrics = AdminMetrics::new(registry);
+        metrics.counted(store.count_files().await?);
+        AdminMetrics::observe(registry, Arc::clone(&keys), Arc::clone(&fleet));
+        let issuer = Issuer::new(settings.issuer.clone(), settings.token_lifetime, Arc::clone(&keys), clock.clone());
+        let (store_trouble, key_trouble) = (Mutex::default(), Mutex::default());
+        let shared = Shared { settings, store, keys, issuer, fleet, metrics, clock, store_trouble, key_trouble };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Reads the folder of keys again, sweeps the index and counts, each at its interval, until cancelled; then closes the
+    /// database. Requests that come after that are answered with an error.
+    pub async fn run_background(&self, shutdown: CancellationToken) {
+        let settings = &self.shared.settings;
+        let [mut keys, mut sweep] = [settings.key_check_interval, settings.sweep_interval].map(interval);
+        for timer in [&mut keys, &mut sweep] {
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                _ = keys.tick() => self.reload_keys().await,
+                _ = sweep.tick() => {
+                    // An error is noted where it happened; the next sweep tries again.
+                    let _ = self.sweep().await;
+                }
+            }
+        }
+        self.shared.store.close().await;
+    }
+
+    /// Reads the folder of keys again.
+    pub(crate) async fn reload_keys(&self) {
+        let keys = Arc::clone(&self.shared.keys);
+        let result = match tokio::task::spawn_blocking(move || keys.reload()).await {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(_) => Err("the check was broken off".to_owned()),
+        };
+        let mut trouble = self.shared.key_trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(changed) => {
+                if changed || trouble.is_some() {
+                    tracing::info!(changed, "the signing keys are readable");
+                }
+                *trouble = None;
+                self.shared.metrics.reloaded(if changed { Reload::Changed } else { Reload::Unchanged });
+            }
+            Err(error) => {
+                if trouble.as_ref() != Some(&error) {
+                    tracing::error!(%error, "the signing keys stay as they were");
+                }
+                *trouble = Some(error);
+                self.shared.metrics.reloaded(Reload::Failed);
+            }
+        }
+    }
+
+    /// Removes what is over from the database, and counts the rest.
+    pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
+        let shared = &*self.shared;
+        let (settings, wall) = (&shared.settings, shared.clock.wall());
+        let tombstones_before = millis(wall.minus(settings.tombstone_retention));
+        let swept = shared.noted(shared.store.sweep_files(millis(wall), tombstones_before).await)?;
+        shared.metrics.swept(swept);
+        let forget_before = millis(wall.minus(settings.forget_elements_after));
+        let forgotten = shared.noted(shared.store.forget_elements(forget_before).await)?;
+        if forgotten > 0 {
+            tracing::warn!(forgotten, "elements that have not reported for long left the list");
+        }
+        shared.fleet.replace(&shared.noted(shared.store.elements().await)?);
+        shared.metrics.counted(shared.noted(shared.store.count_files().await)?);
+        Ok(())
+    }
+}

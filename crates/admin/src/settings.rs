@@ -1,0 +1,209 @@
+//! What an operator can set of the Admin Module, with the defaults.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The signature algorithm of issued tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SigningAlgorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256, 2048-bit keys: what every client library reads.
+    #[default]
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
+}
+
+impl SigningAlgorithm {
+    /// All algorithms.
+    pub const ALL: [Self; 3] = [Self::Rs256, Self::Es256, Self::EdDsa];
+
+    /// The JOSE name, as in a token's header.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+}
+
+impl std::str::FromStr for SigningAlgorithm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.as_str() == text)
+            .ok_or_else(|| "algorithm must be \"RS256\", \"ES256\" or \"EdDSA\"".to_owned())
+    }
+}
+
+/// Where accounts, elements and the index are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// One SQLite file; its folder must exist.
+    Sqlite(PathBuf),
+}
+
+/// The settings of the Admin Module.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdminSettings {
+    /// Where accounts, elements and the index are kept.
+    pub database: Database,
+    /// The folder of the signing keys, made if it is not there. Replicas share it.
+    pub keys_dir: PathBuf,
+    /// The issuer of the tokens: the base address at which clients reach this module, `https://host[:port]`.
+    pub issuer: String,
+    /// How long a token lives. Default 1800 s; from 1 s to 24 h.
+    pub token_lifetime: Duration,
+    /// What new tokens are signed with. Default RS256. Keys of other algorithms in the folder are still published.
+    pub algorithm: SigningAlgorithm,
+    /// An element whose last report is older than this is offline. Default 30 s: three of its reports.
+    pub element_offline_after: Duration,
+    /// Most connections to the database. Default 4.
+    pub max_connections: u32,
+    /// How long a write waits for another writer, and a request for a connection. Default 5 s.
+    pub busy_timeout: Duration,
+    /// How often the folder of keys is read again. Default 30 s.
+    pub key_check_interval: Duration,
+    /// How long a key that appeared while running is published before it signs, so that all replicas publish it by then.
+    /// Default 60 s.
+    pub key_settle: Duration,
+    /// How long verifiers may keep the published keys. Default 300 s.
+    pub jwks_max_age: Duration,
+    /// How often expired rows are swept, and the counts for the metrics are read again. Default 60 s.
+    pub sweep_interval: Duration,
+    /// How long a deletion is remembered. Default 366 days: longer than a temporary file lives, so that a record which
+    /// is told again later has expired anyway.
+    pub tombstone_retention: Duration,
+    /// After how long without a report an element leaves the list. Default 30 days.
+    pub forget_elements_after: Duration,
+    /// Longest body of a token request, in bytes. Default 16 KiB.
+    pub max_token_body_bytes: usize,
+    /// Longest body of the other requests, in bytes. Default 64 KiB.
+    pub max_body_bytes: usize,
+    /// Longest body of a batch of records, in bytes. Default 16 MiB: [`MAX_RECORDS`](artstore_api::element::MAX_RECORDS)
+    /// of the longest records.
+    pub max_batch_body_bytes: usize,
+    /// How long a request's whole body may take. Default 30 s.
+    pub body_timeout: Duration,
+    /// Most elements of the list; a report of a new one beyond that is refused. Default 10 000.
+    pub max_elements: u32,
+    /// Most accounts; another one is refused. Default 10 000.
+    pub max_accounts: u32,
+}
+
+impl AdminSettings {
+    /// The defaults, with database and keys in `data_dir`.
+    #[must_use]
+    pub fn new(data_dir: &Path, issuer: impl Into<String>) -> Self {
+        Self {
+            database: Database::Sqlite(data_dir.join("admin.db")),
+            keys_dir: data_dir.join("keys"),
+            issuer: issuer.into(),
+            token_lifetime: Duration::from_secs(1_800),
+            algorithm: SigningAlgorithm::default(),
+            element_offline_after: Duration::from_secs(30),
+            max_connections: 4,
+            busy_timeout: Duration::from_secs(5),
+            key_check_interval: Duration::from_secs(30),
+            key_settle: Duration::from_secs(60),
+            jwks_max_age: Duration::from_secs(300),
+            sweep_interval: Duration::from_secs(60),
+            tombstone_retention: Duration::from_hours(24 * 366),
+            forget_elements_after: Duration::from_hours(24 * 30),
+            max_token_body_bytes: 16 * 1024,
+            max_body_bytes: 64 * 1024,
+            max_batch_body_bytes: 16 * 1024 * 1024,
+            body_timeout: Duration::from_secs(30),
+            max_elements: 10_000,
+            max_accounts: 10_000,
+        }
+    }
+
+    /// All that is wrong with these settings, one sentence each; empty if nothing is.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut require = |holds: bool, sentence: &str| {
+            if !holds {
+                problems.push(sentence.to_owned());
+            }
+        };
+        require(is_base_url(&self.issuer), "issuer must be https://host[:port], without a slash at the end");
+        let lifetime = Duration::from_secs(1)..=Duration::from_hours(24);
+        require(lifetime.contains(&self.token_lifetime), "token_lifetime must be from 1 s to 24 h");
+        require(!self.element_offline_after.is_zero(), "element_offline_after must not be zero");
+        require(self.max_connections > 0, "max_connections must not be zero");
+        require(!self.key_check_interval.is_zero(), "key_check_interval must not be zero");
+        require(!self.sweep_interval.is_zero(), "sweep_interval must not be zero");
+        problems
+    }
+}
+
+/// `http://` or `https://`, an authority and nothing else.
+pub(crate) fn is_base_url(text: &str) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    let Some(authority) = uri.authority() else { return false };
+    matches!(uri.scheme_str(), Some("http" | "https"))
+        && !authority.as_str().contains('@')
+        && text.len() == uri.scheme_str().map_or(0, str::len) + "://".len() + authority.as_str().len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> AdminSettings {
+        AdminSettings::new(Path::new("/data"), "https://127.0.0.1:8000")
+    }
+
+    #[test]
+    fn defaults_are_valid_and_as_documented() {
+        let settings = settings();
+        assert_eq!(settings.problems(), [""; 0]);
+        assert_eq!(settings.database, Database::Sqlite("/data/admin.db".into()));
+        assert_eq!(settings.keys_dir, Path::new("/data/keys"));
+        assert_eq!(settings.token_lifetime.as_secs(), 1_800);
+        assert_eq!(settings.element_offline_after.as_secs(), 30);
+        assert_eq!(settings.tombstone_retention.as_secs(), 366 * 86_400);
+    }
+
+    #[test]
+    fn every_mistake_is_told() {
+        let wrong = AdminSettings {
+            issuer: "https://a/".into(),
+            token_lifetime: Duration::ZERO,
+            element_offline_after: Duration::ZERO,
+            max_connections: 0,
+            key_check_interval: Duration::ZERO,
+            sweep_interval: Duration::ZERO,
+            ..settings()
+        };
+        assert_eq!(wrong.problems().len(), 6);
+        assert_eq!(wrong.problems()[1], "token_lifetime must be from 1 s to 24 h");
+    }
+
+    #[test]
+    fn base_urls_have_a_scheme_and_an_authority_alone() {
+        for good in ["https://admin.example", "http://127.0.0.1:8000", "https://[::1]:8000"] {
+            assert!(is_base_url(good), "{good}");
+        }
+        for bad in
+            ["", "admin", "https://", "ftp://a", "https://a/", "https://a/b", "https://a?b", "https://u:p@a", "/a"]
+        {
+            assert!(!is_base_url(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn algorithms_read_back() {
+        for algorithm in SigningAlgorithm::ALL {
+            assert_eq!(algorithm.as_str().parse(), Ok(algorithm));
+        }
+        assert!("none".parse::<SigningAlgorithm>().is_err());
+    }
+}

@@ -1,0 +1,185 @@
+//! The index of files: which element holds which file. A deletion is final: no older report brings a file back.
+
+use super::{Store, StoreError, millis_of};
+use artstore_api::FileRecord;
+use artstore_api::element::RecordChange;
+use artstore_api::file::{FileId, IndexedFile};
+
+/// What a batch changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Applied {
+    /// Files that came into the index or got another record.
+    pub(crate) published: u64,
+    /// Files that left the index.
+    pub(crate) deleted: u64,
+    /// Changes that were known already, or came too late.
+    pub(crate) unchanged: u64,
+}
+
+/// What a sweep removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Swept {
+    /// Files whose time was over.
+    pub(crate) expired: u64,
+    /// Deletions that were remembered long enough.
+    pub(crate) tombstones: u64,
+}
+
+type Row = (String, String);
+
+fn indexed((element_id, record): Row) -> Result<IndexedFile, StoreError> {
+    let record = serde_json::from_str(&record).map_err(|error| StoreError::Row(format!("record: {error}")))?;
+    Ok(IndexedFile { element_id, record })
+}
+
+/// A known file keeps its element: another one that reports it (a copy of a folder) neither takes nor deletes it, until a
+/// rebuild finds it gone from the first. The condition on the record leaves what is the same untouched.
+const PUBLISH: &str = "INSERT INTO files (file_id, element_id, record, expires_at, changed_at) \
+     VALUES ($1, $2, $3, $4, $5) \
+     ON CONFLICT (file_id) DO UPDATE SET record = excluded.record, expires_at = excluded.expires_at, \
+     changed_at = excluded.changed_at \
+     WHERE files.record IS NOT NULL AND files.element_id = excluded.element_id AND files.record <> excluded.record";
+
+const DELETE: &str = "INSERT INTO files (file_id, element_id, record, expires_at, changed_at) \
+     VALUES ($1, $2, NULL, NULL, $3) \
+     ON CONFLICT (file_id) DO UPDATE SET record = NULL, expires_at = NULL, changed_at = excluded.changed_at \
+     WHERE files.record IS NOT NULL AND files.element_id = excluded.element_id";
+
+impl Store {
+    /// Applies an element's changes in their order: all of them, durably, or none. Doing it twice changes nothing more.
+    pub(crate) async fn apply(
+        &self,
+        element_id: &str,
+        changes: &[RecordChange],
+        now: i64,
+    ) -> Result<Applied, StoreError> {
+        let mut applied = Applied::default();
+        let mut transaction = self.pool.begin().await?;
+        for change in changes {
+            let rows = match change {
+                RecordChange::Published { record } => {
+                    let rows = sqlx::query(PUBLISH)
+                        .bind(record.file_id.to_string())
+                        .bind(element_id)
+                        .bind(json(record)?)
+                        .bind(record.expires_at.map(millis_of))
+                        .bind(now)
+                        .execute(&mut *transaction)
+                        .await?
+                        .rows_affected();
+                    applied.published += rows;
+                    rows
+                }
+                RecordChange::Deleted { file_id } => {
+                    let rows = sqlx::query(DELETE)
+                        .bind(file_id.to_string())
+                        .bind(element_id)
+                        .bind(now)
+                        .execute(&mut *transaction)
+                        .await?
+                        .rows_affected();
+                    applied.deleted += rows;
+                    rows
+                }
+            };
+            applied.unchanged += 1 - rows.min(1);
+        }
+        transaction.commit().await?;
+        Ok(applied)
+    }
+
+    /// The file of this identifier, if it is published and its time is not over at `now`.
+    pub(crate) async fn file(&self, file_id: FileId, now: i64) -> Result<Option<IndexedFile>, StoreError> {
+        let row: Option<Row> = sqlx::query_as(
+            "SELECT element_id, record FROM files \
+             WHERE file_id = $1 AND record IS NOT NULL AND (expires_at IS NULL OR expires_at > $2)",
+        )
+        .bind(file_id.to_string())
+        .bind(now)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(indexed).transpose()
+    }
+
+    /// At most `limit` files after this one, in the order of their identifiers.
+    pub(crate) async fn files(
+        &self,
+        after: Option<FileId>,
+        limit: u32,
+        now: i64,
+    ) -> Result<Vec<IndexedFile>, StoreError> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT element_id, record FROM files \
+             WHERE file_id > $1 AND record IS NOT NULL AND (expires_at IS NULL OR expires_at > $2) \
+             ORDER BY file_id LIMIT $3",
+        )
+        .bind(after.map_or_else(String::new, |after| after.to_string()))
+        .bind(now)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(indexed).collect()
+    }
+
+    /// How many files the index holds.
+    pub(crate) async fn count_files(&self) -> Result<u64, StoreError> {
+        let count: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM files WHERE record IS NOT NULL").fetch_one(&self.pool).await?;
+        Ok(super::bytes(count))
+    }
+
+    /// The identifiers of an element's files from `after` (not with it) to `to` (with it; `None` is the end) that were last
+    /// changed before `before`.
+    pub(crate) async fn held_between(
+        &self,
+        element_id: &str,
+        after: Option<FileId>,
+        to: Option<FileId>,
+        before: i64,
+    ) -> Result<Vec<FileId>, StoreError> {
+        let ids: Vec<String> = sqlx::query_scalar(
+            "SELECT file_id FROM files WHERE element_id = $1 AND file_id > $2 AND file_id <= $3 \
+             AND record IS NOT NULL AND changed_at < $4",
+        )
+        .bind(element_id)
+        .bind(after.map_or_else(String::new, |after| after.to_string()))
+        .bind(to.map_or_else(|| "g".to_owned(), |to| to.to_string()))
+        .bind(before)
+        .fetch_all(&self.pool)
+        .await?;
+        ids.iter().map(|id| id.parse().map_err(|_| StoreError::Row(format!("{id} is no file identifier")))).collect()
+    }
+
+    /// Takes files out of the index without a tombstone: the element does not have them, but may get them again.
+    pub(crate) async fn drop_files(&self, element_id: &str, files: &[FileId], before: i64) -> Result<u64, StoreError> {
+        let mut dropped = 0;
+        let mut transaction = self.pool.begin().await?;
+        for file in files {
+            let done = sqlx::query(
+                "DELETE FROM files WHERE file_id = $1 AND element_id = $2 AND record IS NOT NULL AND changed_at < $3",
+            )
+            .bind(file.to_string())
+            .bind(element_id)
+            .bind(before)
+            .execute(&mut *transaction)
+            .await?;
+            dropped += done.rows_affected();
+        }
+        transaction.commit().await?;
+        Ok(dropped)
+    }
+
+    /// Removes the files whose time is over at `now` and the tombstones from before `tombstones_before`.
+    pub(crate) async fn sweep_files(&self, now: i64, tombstones_before: i64) -> Result<Swept, StoreError> {
+        let expired = sqlx::query("DELETE FROM files WHERE expires_at <= $1").bind(now).execute(&self.pool).await?;
+        let tombstones = sqlx::query("DELETE FROM files WHERE record IS NULL AND changed_at < $1")
+            .bind(tombstones_before)
+            .execute(&self.pool)
+            .await?;
+        Ok(Swept { expired: expired.rows_affected(), tombstones: tombstones.rows_affected() })
+    }
+}
+
+fn json(record: &FileRecord) -> Result<String, StoreError> {
+    serde_json::to_string(record).map_err(|error| StoreError::Row(format!("record: {error}")))
+}
