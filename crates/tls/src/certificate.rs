@@ -1,0 +1,161 @@
+//! What people and metrics want to know of a certificate: subject, fingerprint, validity.
+
+use artstore_metrics::{UnixTime, label_enum};
+use rustls::pki_types::CertificateDer;
+use std::fmt::Write as _;
+use std::time::Duration;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
+
+label_enum! {
+    /// The role of the file that a certificate was read from.
+    pub enum CertType as "cert_type" {
+        /// A trust bundle.
+        Ca = "ca",
+        /// Our own certificate as a client.
+        Client = "client",
+        /// Our own certificate as a server.
+        Server = "server",
+    }
+}
+
+/// A certificate's particulars.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateInfo {
+    /// The subject as an RFC 4514 string; the first subject alternative name if the subject is empty.
+    pub subject: String,
+    /// The issuer as an RFC 4514 string.
+    pub issuer: String,
+    /// The serial number in hexadecimal.
+    pub serial: String,
+    /// DNS names and addresses that the certificate is for.
+    pub names: Vec<String>,
+    /// The first moment of validity.
+    pub not_before: UnixTime,
+    /// The last moment of validity.
+    pub not_after: UnixTime,
+    /// SHA-256 over the DER encoding.
+    pub sha256_fingerprint: [u8; 32],
+}
+
+/// The certificate that a peer presented and we verified.
+pub type PeerCertificate = CertificateInfo;
+
+impl CertificateInfo {
+    /// Reads the particulars out of a DER encoding; nothing if it is none.
+    #[must_use]
+    pub fn from_der(der: &CertificateDer<'_>) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let names: Vec<String> = match certificate.subject_alternative_name() {
+            Ok(Some(extension)) => extension.value.general_names.iter().filter_map(general_name).collect(),
+            Ok(None) | Err(_) => Vec::new(),
+        };
+        let subject = rfc4514(certificate.subject());
+        Some(Self {
+            subject: if subject.is_empty() { names.first().cloned().unwrap_or_default() } else { subject },
+            issuer: rfc4514(certificate.issuer()),
+            serial: hex(certificate.raw_serial()),
+            names,
+            not_before: moment(certificate.validity().not_before.timestamp()),
+            not_after: moment(certificate.validity().not_after.timestamp()),
+            sha256_fingerprint: sha256(der),
+        })
+    }
+
+    /// The fingerprint in hexadecimal.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        hex(&self.sha256_fingerprint)
+    }
+
+    /// Days until notAfter, with their fraction, negative once past.
+    #[must_use]
+    pub fn days_left(&self, now: UnixTime) -> f64 {
+        (self.not_after.as_secs_f64() - now.as_secs_f64()) / 86_400.0
+    }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    let mut out = [0; 32];
+    for (to, from) in out.iter_mut().zip(digest.as_ref()) {
+        *to = *from;
+    }
+    out
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Times before 1970 are as good as the epoch: long past.
+fn moment(timestamp: i64) -> UnixTime {
+    UnixTime::from_duration(Duration::from_secs(u64::try_from(timestamp).unwrap_or(0)))
+}
+
+fn general_name(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match (<[u8; 4]>::try_from(*bytes), <[u8; 16]>::try_from(*bytes)) {
+            (Ok(v4), _) => Some(std::net::Ipv4Addr::from(v4).to_string()),
+            (_, Ok(v6)) => Some(std::net::Ipv6Addr::from(v6).to_string()),
+            (Err(_), Err(_)) => None,
+        },
+        _ => None,
+    }
+}
+
+/// RFC 4514: the last relative name first, `+` inside one, special characters escaped.
+fn rfc4514(name: &X509Name<'_>) -> String {
+    let mut parts: Vec<String> =
+        name.iter_rdn().map(|rdn| rdn.iter().map(attribute).collect::<Vec<_>>().join("+")).collect();
+    parts.reverse();
+    parts.join(",")
+}
+
+fn attribute(attribute: &AttributeTypeAndValue<'_>) -> String {
+    let oid = attribute.attr_type().to_id_string();
+    let short = match oid.as_str() {
+        "2.5.4.3" => "CN",
+        "2.5.4.6" => "C",
+        "2.5.4.7" => "L",
+        "2.5.4.8" => "ST",
+        "2.5.4.9" => "STREET",
+        "2.5.4.10" => "O",
+        "2.5.4.11" => "OU",
+        "0.9.2342.19200300.100.1.1" => "UID",
+        "0.9.2342.19200300.100.1.25" => "DC",
+        other => other,
+    };
+    match attribute.as_str() {
+        Ok(value) => format!("{short}={}", escaped(value)),
+        Err(_) => format!("{short}=#{}", hex(attribute.attr_value().data)),
+    }
+}
+
+/// A value as RFC 4514 section 2.4 writes it; control characters in hexadecimal, so that logs stay one line.
+fn escaped(value: &str) -> String {
+    let last = value.chars().count().saturating_sub(1);
+    let mut out = String::with_capacity(value.len());
+    for (index, character) in value.chars().enumerate() {
+        let at_edge = (index == 0 && matches!(character, ' ' | '#')) || (index == last && character == ' ');
+        if at_edge || matches!(character, '"' | '+' | ',' | ';' | '<' | '>' | '\\') {
+            out.push('\\');
+            out.push(character);
+        } else if character.is_control() {
+            let mut buffer = [0; 4];
+            for byte in character.encode_utf8(&mut buffer).bytes() {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\{byte:02X}");
+            }
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}

@@ -1,0 +1,315 @@
+//! An open client connection: bytes in and out, and the wait for the server's verdict on our certificate.
+
+use crate::Protocol;
+use crate::certificate::PeerCertificate;
+use crate::error::{CertificateAnswer, FoundBy, TlsError, TlsErrorType};
+use crate::linger::LINGER_TIME;
+use crate::metrics::{ClientHandshake, Negotiated};
+use crate::names::cipher_suite_name;
+use artstore_metrics::GaugeGuard;
+use std::future::Future as _;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker, ready};
+use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+use tokio_rustls::client;
+
+/// What is known of a client connection; it outlives the stream, so that a pool or an error can ask it afterwards.
+#[derive(Debug)]
+pub struct ClientConnectionState {
+    negotiated: Negotiated,
+    alpn: Option<Vec<u8>>,
+    peer: Option<PeerCertificate>,
+    answer: CertificateAnswer,
+    outcome: OnceLock<Result<(), TlsError>>,
+}
+
+impl ClientConnectionState {
+    pub(crate) fn new(
+        negotiated: Negotiated,
+        alpn: Option<Vec<u8>>,
+        peer: Option<PeerCertificate>,
+        answer: CertificateAnswer,
+    ) -> Self {
+        Self { negotiated, alpn, peer, answer, outcome: OnceLock::new() }
+    }
+
+    /// The server's refusal, if it came after the handshake as TLS 1.3 has it, or how the connection broke before the
+    /// server's verdict was known.
+    #[must_use]
+    pub fn tls_failure(&self) -> Option<TlsError> {
+        self.outcome.get().and_then(|outcome| outcome.clone().err())
+    }
+
+    /// Whether the server is known to accept us.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        matches!(self.outcome.get(), Some(Ok(())))
+    }
+
+    /// The negotiated version.
+    #[must_use]
+    pub const fn protocol(&self) -> Protocol {
+        self.negotiated.protocol
+    }
+
+    /// IANA's name of the negotiated suite.
+    #[must_use]
+    pub fn cipher_suite(&self) -> &'static str {
+        cipher_suite_name(self.negotiated.suite)
+    }
+
+    /// The negotiated application protocol.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.alpn.as_deref()
+    }
+
+    /// The server's certificate.
+    #[must_use]
+    pub const fn peer_certificate(&self) -> Option<&PeerCertificate> {
+        self.peer.as_ref()
+    }
+
+    /// Whether the server asked for our certificate, and whether it got one.
+    #[must_use]
+    pub const fn certificate_answer(&self) -> CertificateAnswer {
+        self.answer
+    }
+}
+
+/// A failed write on an unsettled connection: the reason may still be on its way in.
+#[derive(Debug)]
+struct FailedWrite {
+    error: io::Error,
+    deadline: Pin<Box<Sleep>>,
+}
+
+/// An open TLS connection to a server.
+///
+/// While the server's verdict on us is not known, whatever happens first decides it: a ticket or data is acceptance; an
+/// alert, an end or a reset is a failed handshake. A write that fails in that time looks for the alert that explains it.
+#[derive(Debug)]
+pub struct ClientStream {
+    inner: client::TlsStream<TcpStream>,
+    state: Arc<ClientConnectionState>,
+    /// Present until the outcome is known.
+    handshake: Option<ClientHandshake>,
+    failed_write: Option<FailedWrite>,
+    /// A task that waits for data while a failed write reads in its place.
+    reader: Option<Waker>,
+    _active: GaugeGuard,
+}
+
+impl ClientStream {
+    pub(crate) fn new(
+        inner: client::TlsStream<TcpStream>,
+        state: ClientConnectionState,
+        handshake: ClientHandshake,
+        active: GaugeGuard,
+    ) -> Self {
+        let mut stream = Self {
+            inner,
+            state: Arc::new(state),
+            handshake: Some(handshake),
+            failed_write: None,
+            reader: None,
+            _active: active,
+        };
+        if stream.is_settled_by_now() {
+            stream.accepted();
+        }
+        stream
+    }
+
+    /// What is known of the connection.
+    #[must_use]
+    pub fn connection(&self) -> Arc<ClientConnectionState> {
+        Arc::clone(&self.state)
+    }
+
+    /// The TCP connection below.
+    #[must_use]
+    pub fn tcp(&self) -> &TcpStream {
+        self.inner.get_ref().0
+    }
+
+    /// Without a request for our certificate there is nothing left to refuse; a TLS 1.2 handshake includes the verdict; a
+    /// TLS 1.3 server sends tickets only to whom it accepts.
+    fn is_settled_by_now(&self) -> bool {
+        match (self.state.negotiated.protocol, self.state.answer) {
+            (Protocol::Tls13, CertificateAnswer::Sent | CertificateAnswer::NoneSent) => {
+                self.inner.get_ref().1.tls13_tickets_received() > 0
+            }
+            (Protocol::Tls13, CertificateAnswer::NotRequested)
+            | (Protocol::Tls12 | Protocol::Tls11 | Protocol::Tls10, _) => true,
+        }
+    }
+
+    fn accepted(&mut self) {
+        if let Some(handshake) = self.handshake.take() {
+            handshake.succeeded(self.state.negotiated);
+            // The first outcome stays.
+            self.state.outcome.set(Ok(())).ok();
+        }
+    }
+
+    /// The connection failed before the verdict: that is a failed handshake. Returns the error to report.
+    fn refused(&mut self, error: TlsError, kind: io::ErrorKind) -> io::Error {
+        if let Some(handshake) = self.handshake.take() {
+            handshake.failed(error.kind());
+            self.state.outcome.set(Err(error.clone())).ok();
+        }
+        io::Error::new(kind, error)
+    }
+
+    /// After a refusal every operation reports it.
+    fn earlier_refusal(&self) -> io::Result<()> {
+        self.state.tls_failure().map_or(Ok(()), |error| Err(io::Error::new(io::ErrorKind::ConnectionAborted, error)))
+    }
+
+    /// The result of a read of `count` bytes, with what it says about the verdict.
+    fn judge_read(&mut self, read: io::Result<usize>) -> io::Result<usize> {
+        match read {
+            Ok(0) if !self.is_settled_by_now() => {
+                let error = TlsError::new(TlsErrorType::Closed, FoundBy::Transport, "closed before the first record");
+                Err(self.refused(error, io::ErrorKind::UnexpectedEof))
+            }
+            Ok(count) => {
+                self.accepted();
+                Ok(count)
+            }
+            // The error may come with what settles: the ticket, then the end.
+            Err(error) if self.is_settled_by_now() => {
+                self.accepted();
+                Err(error)
+            }
+            Err(error) => {
+                let kind = error.kind();
+                Err(self.refused(TlsError::from_io(&error, self.state.answer), kind))
+            }
+        }
+    }
+
+    /// The result of a write. If it failed while the verdict is open, what the peer sent is read first.
+    fn judge_write<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match written {
+            Poll::Ready(Err(error)) if self.handshake.is_some() => {
+                self.failed_write = Some(FailedWrite { error, deadline: Box::pin(tokio::time::sleep(LINGER_TIME)) });
+                Poll::Ready(Err(ready!(self.poll_explain(cx)).unwrap_or_else(unexplained)))
+            }
+            written => written,
+        }
+    }
+
+    /// If a write has failed: reads until the verdict is known or the time is up, then gives the error to report.
+    fn poll_explain(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Error>> {
+        let Some(failed) = self.failed_write.as_mut() else { return Poll::Ready(None) };
+        let timed_out = failed.deadline.as_mut().poll(cx).is_ready();
+        let read = Pin::new(&mut self.inner).poll_fill_buf(cx).map_ok(<[u8]>::len);
+        let verdict = match read {
+            Poll::Ready(read) => self.judge_read(read).err(),
+            Poll::Pending if self.is_settled_by_now() => {
+                self.accepted();
+                None
+            }
+            Poll::Pending if timed_out => None,
+            Poll::Pending => return Poll::Pending,
+        };
+        let Some(failed) = self.failed_write.take() else { return Poll::Ready(None) };
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+        if let (Some(_), None) = (&self.handshake, &verdict) {
+            let error = TlsError::from_io(&failed.error, self.state.answer);
+            let kind = failed.error.kind();
+            return Poll::Ready(Some(self.refused(error, kind)));
+        }
+        Poll::Ready(Some(if self.state.is_settled() { failed.error } else { verdict.unwrap_or(failed.error) }))
+    }
+}
+
+fn unexplained() -> io::Error {
+    io::ErrorKind::BrokenPipe.into()
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.earlier_refusal()?;
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.inner).poll_read(cx, buf);
+        if this.handshake.is_none() {
+            return read;
+        }
+        match read {
+            Poll::Ready(read) => {
+                let count = buf.filled().len() - before;
+                if count == 0 && buf.remaining() == 0 && read.is_ok() {
+                    // Nothing was asked for, so nothing was learnt.
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(this.judge_read(read.map(|()| count)).map(|_| ()))
+            }
+            Poll::Pending => {
+                if this.is_settled_by_now() {
+                    this.accepted();
+                }
+                this.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if let Some(error) = ready!(this.poll_explain(cx)) {
+            return Poll::Ready(Err(error));
+        }
+        this.earlier_refusal()?;
+        let written = Pin::new(&mut this.inner).poll_write(cx, buf);
+        this.judge_write(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if let Some(error) = ready!(this.poll_explain(cx)) {
+            return Poll::Ready(Err(error));
+        }
+        this.earlier_refusal()?;
+        let written = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+        this.judge_write(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Some(error) = ready!(this.poll_explain(cx)) {
+            return Poll::Ready(Err(error));
+        }
+        this.earlier_refusal()?;
+        let flushed = Pin::new(&mut this.inner).poll_flush(cx);
+        this.judge_write(cx, flushed)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Some(error) = ready!(this.poll_explain(cx)) {
+            return Poll::Ready(Err(error));
+        }
+        let closed = Pin::new(&mut this.inner).poll_shutdown(cx);
+        this.judge_write(cx, closed)
+    }
+}

@@ -1,0 +1,218 @@
+//! The taxonomy of TLS errors: one classification decides label and log level, whoever noticed the error.
+
+use artstore_metrics::label_enum;
+use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible};
+use std::io;
+
+label_enum! {
+    /// Why a TLS handshake failed.
+    pub enum TlsErrorType as "error_type" {
+        /// The certificate is past its notAfter.
+        CertExpired = "cert_expired",
+        /// The certificate is before its notBefore.
+        CertNotYetValid = "cert_not_yet_valid",
+        /// Unknown issuer.
+        CertUntrusted = "cert_untrusted",
+        /// The certificate is on a revocation list.
+        CertRevoked = "cert_revoked",
+        /// The certificate is for another name.
+        CertNameMismatch = "cert_name_mismatch",
+        /// The extended key usage does not allow this use.
+        CertWrongPurpose = "cert_wrong_purpose",
+        /// None was presented where one is required.
+        CertMissing = "cert_missing",
+        /// Bad encoding, bad signature, unhandled critical extension, any other.
+        CertInvalid = "cert_invalid",
+        /// No revocation list covers the certificate, or the list is stale.
+        RevocationUnknown = "revocation_unknown",
+        /// No common version.
+        ProtocolVersion = "protocol_version",
+        /// No common suite, group or signature scheme.
+        CipherMismatch = "cipher_mismatch",
+        /// No common application protocol.
+        AlpnMismatch = "alpn_mismatch",
+        /// Plain text on a TLS port.
+        NotTls = "not_tls",
+        /// A malformed or misbehaving peer, or a decrypt error.
+        ProtocolError = "protocol_error",
+        /// An alert with no place in the table.
+        PeerAlert = "peer_alert",
+        /// The handshake took too long.
+        Timeout = "timeout",
+        /// End of stream or reset inside the handshake.
+        Closed = "closed",
+        /// Our own fault.
+        Internal = "internal",
+    }
+}
+
+/// Who noticed that a handshake cannot succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FoundBy {
+    /// We did.
+    Local,
+    /// The peer, which told us by an alert.
+    Peer,
+    /// Neither: the connection below broke or stayed silent.
+    Transport,
+}
+
+/// A failed TLS handshake.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("TLS handshake failed ({kind}): {detail}")]
+pub struct TlsError {
+    kind: TlsErrorType,
+    found_by: FoundBy,
+    detail: String,
+}
+
+impl TlsError {
+    pub(crate) fn new(kind: TlsErrorType, found_by: FoundBy, detail: impl Into<String>) -> Self {
+        Self { kind, found_by, detail: detail.into() }
+    }
+
+    /// The handshake was not complete within its limit.
+    pub(crate) fn timeout(waiting_for: &str) -> Self {
+        Self::new(TlsErrorType::Timeout, FoundBy::Transport, format!("timed out waiting for {waiting_for}"))
+    }
+
+    /// From an I/O error of a TLS stream: rustls' own error inside it, or what became of the connection.
+    pub(crate) fn from_io(error: &io::Error, certificate: CertificateAnswer) -> Self {
+        let inner = error.get_ref();
+        if let Some(known) = inner.and_then(|inner| inner.downcast_ref::<Self>()) {
+            return known.clone();
+        }
+        if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            let (kind, found_by) = classify_tls_error(tls, certificate);
+            return Self::new(kind, found_by, tls.to_string());
+        }
+        match error.kind() {
+            io::ErrorKind::TimedOut => Self::new(TlsErrorType::Timeout, FoundBy::Transport, error.to_string()),
+            _ => Self::new(TlsErrorType::Closed, FoundBy::Transport, error.to_string()),
+        }
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub const fn kind(&self) -> TlsErrorType {
+        self.kind
+    }
+
+    /// Who noticed.
+    #[must_use]
+    pub const fn found_by(&self) -> FoundBy {
+        self.found_by
+    }
+
+    /// The particulars, for logs.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+/// What the client did about its own certificate; decides what alert 40 means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CertificateAnswer {
+    /// The server asked for none.
+    #[default]
+    NotRequested,
+    /// The server asked for one and got one.
+    Sent,
+    /// The server asked for one and got none: we have none, or none that fits.
+    NoneSent,
+}
+
+/// The class of a rustls error and who noticed it.
+#[must_use]
+pub fn classify_tls_error(error: &rustls::Error, certificate: CertificateAnswer) -> (TlsErrorType, FoundBy) {
+    use rustls::Error;
+    let kind = match error {
+        Error::AlertReceived(alert) => return (classify_alert(*alert, certificate), FoundBy::Peer),
+        Error::InvalidCertificate(error) => classify_certificate_error(error),
+        Error::NoCertificatesPresented => TlsErrorType::CertMissing,
+        Error::UnsupportedNameType => TlsErrorType::CertNameMismatch,
+        Error::InvalidCertRevocationList(_) => TlsErrorType::RevocationUnknown,
+        Error::NoApplicationProtocol => TlsErrorType::AlpnMismatch,
+        Error::PeerIncompatible(error) => classify_incompatible(error),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => TlsErrorType::NotTls,
+        Error::InvalidMessage(_)
+        | Error::InappropriateMessage { .. }
+        | Error::InappropriateHandshakeMessage { .. }
+        | Error::InvalidEncryptedClientHello(_)
+        | Error::DecryptError
+        | Error::PeerMisbehaved(_)
+        | Error::PeerSentOversizedRecord => TlsErrorType::ProtocolError,
+        // EncryptError, General, FailedToGetCurrentTime, FailedToGetRandomBytes, HandshakeNotComplete, BadMaxFragmentSize,
+        // InconsistentKeys, Other, and what later versions add.
+        _ => TlsErrorType::Internal,
+    };
+    (kind, FoundBy::Local)
+}
+
+/// What a peer's fatal alert says, by the contract's table.
+#[must_use]
+pub fn classify_alert(alert: AlertDescription, certificate: CertificateAnswer) -> TlsErrorType {
+    match u8::from(alert) {
+        40 => match certificate {
+            CertificateAnswer::NoneSent => TlsErrorType::CertMissing,
+            CertificateAnswer::NotRequested | CertificateAnswer::Sent => TlsErrorType::CipherMismatch,
+        },
+        42 | 46 => TlsErrorType::CertInvalid,
+        43 => TlsErrorType::CertWrongPurpose,
+        44 => TlsErrorType::CertRevoked,
+        45 => TlsErrorType::CertExpired,
+        48 => TlsErrorType::CertUntrusted,
+        51 => TlsErrorType::ProtocolError,
+        70 => TlsErrorType::ProtocolVersion,
+        116 => TlsErrorType::CertMissing,
+        120 => TlsErrorType::AlpnMismatch,
+        _ => TlsErrorType::PeerAlert,
+    }
+}
+
+/// The class of a verifier's verdict.
+#[must_use]
+pub fn classify_certificate_error(error: &CertificateError) -> TlsErrorType {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsErrorType::CertExpired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => TlsErrorType::CertNotYetValid,
+        CertificateError::UnknownIssuer => TlsErrorType::CertUntrusted,
+        CertificateError::Revoked => TlsErrorType::CertRevoked,
+        CertificateError::UnknownRevocationStatus
+        | CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. } => TlsErrorType::RevocationUnknown,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            TlsErrorType::CertNameMismatch
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            TlsErrorType::CertWrongPurpose
+        }
+        // BadEncoding, UnhandledCriticalExtension, BadSignature, the UnsupportedSignatureAlgorithm ones, InvalidOcspResponse,
+        // ApplicationVerificationFailure, Other, and what later versions add.
+        _ => TlsErrorType::CertInvalid,
+    }
+}
+
+fn classify_incompatible(error: &PeerIncompatible) -> TlsErrorType {
+    match error {
+        PeerIncompatible::ServerDoesNotSupportTls12Or13
+        | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+        | PeerIncompatible::SupportedVersionsExtensionRequired
+        | PeerIncompatible::Tls12NotOffered
+        | PeerIncompatible::Tls12NotOfferedOrEnabled
+        | PeerIncompatible::Tls13RequiredForQuic => TlsErrorType::ProtocolVersion,
+        PeerIncompatible::NoCipherSuitesInCommon
+        | PeerIncompatible::NoKxGroupsInCommon
+        | PeerIncompatible::NoEcPointFormatsInCommon
+        | PeerIncompatible::NoSignatureSchemesInCommon
+        | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon
+        | PeerIncompatible::NamedGroupsExtensionRequired
+        | PeerIncompatible::KeyShareExtensionRequired
+        | PeerIncompatible::EcPointsExtensionRequired
+        | PeerIncompatible::UncompressedEcPointsRequired
+        | PeerIncompatible::SignatureAlgorithmsExtensionRequired => TlsErrorType::CipherMismatch,
+        // Extensions and forms that both sides must have: ExtendedMasterSecretExtensionRequired, NullCompressionRequired…
+        _ => TlsErrorType::ProtocolError,
+    }
+}

@@ -1,0 +1,102 @@
+//! Names of protocol versions and cipher suites: IANA's in metrics and logs, OpenSSL's understood in configuration.
+
+use artstore_metrics::label_enum;
+use rustls::{CipherSuite, ProtocolVersion};
+
+label_enum! {
+    /// A TLS protocol version.
+    pub enum Protocol as "protocol" {
+        /// TLS 1.3.
+        Tls13 = "TLSv1.3",
+        /// TLS 1.2.
+        Tls12 = "TLSv1.2",
+        /// TLS 1.1: never negotiated, its series stand at 0.
+        Tls11 = "TLSv1.1",
+        /// TLS 1.0: never negotiated, its series stand at 0.
+        Tls10 = "TLSv1.0",
+    }
+}
+
+impl Protocol {
+    /// The version with this name, as in `TLS_PROTOCOL_VERSION`.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        use artstore_metrics::LabelValue as _;
+        Self::ALL.iter().copied().find(|protocol| protocol.label().eq_ignore_ascii_case(name.trim()))
+    }
+
+    /// rustls' version as ours, if it is one of the four.
+    #[must_use]
+    pub fn from_rustls(version: ProtocolVersion) -> Option<Self> {
+        match version {
+            ProtocolVersion::TLSv1_3 => Some(Self::Tls13),
+            ProtocolVersion::TLSv1_2 => Some(Self::Tls12),
+            ProtocolVersion::TLSv1_1 => Some(Self::Tls11),
+            ProtocolVersion::TLSv1_0 => Some(Self::Tls10),
+            _ => None,
+        }
+    }
+}
+
+/// The name of a protocol version as metrics and logs write it, `unknown` for one that is none of ours.
+#[must_use]
+pub fn protocol_name(version: ProtocolVersion) -> &'static str {
+    Protocol::from_rustls(version).map_or("unknown", Protocol::label)
+}
+
+/// IANA and OpenSSL name of every suite that can be enabled, and its number.
+const SUITES: [(CipherSuite, &str, &str); 9] = [
+    (CipherSuite::TLS13_AES_256_GCM_SHA384, "TLS_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384"),
+    (CipherSuite::TLS13_AES_128_GCM_SHA256, "TLS_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256"),
+    (CipherSuite::TLS13_CHACHA20_POLY1305_SHA256, "TLS_CHACHA20_POLY1305_SHA256", "TLS_CHACHA20_POLY1305_SHA256"),
+    (
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+    ),
+    (
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+    ),
+    (
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+    ),
+    (
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+    ),
+    (
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+    ),
+    (
+        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+    ),
+];
+
+/// IANA's name of a suite; rustls' own for one that cannot be enabled here, `unknown` if it has none either.
+#[must_use]
+pub fn cipher_suite_name(suite: CipherSuite) -> &'static str {
+    let known = SUITES.iter().find(|(number, _, _)| *number == suite).map(|(_, iana, _)| *iana);
+    known.or_else(|| suite.as_str()).unwrap_or("unknown")
+}
+
+/// The suite with this IANA or OpenSSL name, in any case.
+#[must_use]
+pub fn parse_cipher_suite(name: &str) -> Option<CipherSuite> {
+    let wanted = name.trim();
+    let is_wanted = |known: &str| known.eq_ignore_ascii_case(wanted);
+    SUITES.iter().find(|(_, iana, openssl)| is_wanted(iana) || is_wanted(openssl)).map(|(number, _, _)| *number)
+}
+
+/// IANA's names of all suites that can be enabled, strongest first.
+pub fn known_cipher_suites() -> impl Iterator<Item = &'static str> {
+    SUITES.iter().map(|(_, iana, _)| *iana)
+}

@@ -1,0 +1,234 @@
+//! The verifiers and the certificate resolver around rustls' own: they note what happened.
+
+use crate::error::{CertificateAnswer, classify_tls_error};
+use crate::identity::{SetupError, Trust, Verification};
+use crate::metrics::{CertificateMetrics, ListenerMetrics, Verdict};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// The verdict that a verifier's answer amounts to.
+fn verdict<T>(answer: &Result<T, Error>) -> Verdict {
+    match answer {
+        Ok(_) => Verdict::Valid,
+        Err(error) => classify_tls_error(error, CertificateAnswer::NotRequested).0.into(),
+    }
+}
+
+/// What the server wanted to know of us, noted while the handshake runs.
+#[derive(Debug, Default)]
+pub(crate) struct AnswerNote(AtomicU8);
+
+impl AnswerNote {
+    pub(crate) fn get(&self) -> CertificateAnswer {
+        match self.0.load(Ordering::Acquire) {
+            0 => CertificateAnswer::NotRequested,
+            1 => CertificateAnswer::Sent,
+            _ => CertificateAnswer::NoneSent,
+        }
+    }
+
+    fn set(&self, sent: bool) {
+        self.0.store(if sent { 1 } else { 2 }, Ordering::Release);
+    }
+}
+
+/// Answers one connection's certificate request, and notes that there was one.
+#[derive(Debug)]
+pub(crate) struct NotingResolver {
+    pub(crate) key: Option<Arc<CertifiedKey>>,
+    pub(crate) note: Arc<AnswerNote>,
+}
+
+impl ResolvesClientCert for NotingResolver {
+    fn resolve(&self, _root_hints: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let fitting = self.key.as_ref().filter(|certified| certified.key.choose_scheme(schemes).is_some());
+        self.note.set(fitting.is_some());
+        fitting.cloned()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.key.is_some()
+    }
+}
+
+/// Verifies servers and counts the verdicts.
+#[derive(Debug)]
+pub(crate) struct CountingServerVerifier {
+    inner: Arc<WebPkiServerVerifier>,
+    metrics: CertificateMetrics,
+}
+
+/// Verifies nothing but that the server holds the key of the certificate it shows.
+#[derive(Debug)]
+struct AnyServer(Arc<CryptoProvider>);
+
+/// The verifier of servers for this trust. Revocation lists will enter here.
+pub(crate) fn server_verifier(
+    trust: &Trust,
+    provider: &Arc<CryptoProvider>,
+    metrics: &CertificateMetrics,
+) -> Result<Arc<dyn ServerCertVerifier>, SetupError> {
+    match trust.verification() {
+        Verification::Nothing => Ok(Arc::new(AnyServer(Arc::clone(provider)))),
+        Verification::Roots(roots) => {
+            let inner = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
+                .build()
+                .map_err(|error| SetupError::Configuration(error.to_string()))?;
+            Ok(Arc::new(CountingServerVerifier { inner, metrics: metrics.clone() }))
+        }
+    }
+}
+
+impl ServerCertVerifier for CountingServerVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let answer = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        self.metrics.verdict(verdict(&answer));
+        answer
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Verifies clients and counts the verdicts.
+#[derive(Debug)]
+struct CountingClientVerifier {
+    inner: Arc<dyn ClientCertVerifier>,
+    metrics: ListenerMetrics,
+}
+
+/// The verifier of clients for this trust. Revocation lists will enter here.
+pub(crate) fn client_verifier(
+    trust: &Trust,
+    mandatory: bool,
+    provider: &Arc<CryptoProvider>,
+    metrics: &ListenerMetrics,
+) -> Result<Arc<dyn ClientCertVerifier>, SetupError> {
+    let roots = match trust.verification() {
+        Verification::Roots(roots) => Arc::clone(roots),
+        Verification::Nothing => {
+            let reason = "a trust that accepts any server cannot verify clients";
+            return Err(SetupError::Configuration(reason.to_owned()));
+        }
+    };
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+    let builder = if mandatory { builder } else { builder.allow_unauthenticated() };
+    let inner = builder.build().map_err(|error| SetupError::Configuration(error.to_string()))?;
+    Ok(Arc::new(CountingClientVerifier { inner, metrics: metrics.clone() }))
+}
+
+impl ClientCertVerifier for CountingClientVerifier {
+    fn offer_client_auth(&self) -> bool {
+        self.inner.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.inner.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let answer = self.inner.verify_client_cert(end_entity, intermediates, now);
+        self.metrics.verdict(verdict(&answer));
+        answer
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
