@@ -1,0 +1,129 @@
+//! One acquisition: a pass over the instances, ending in a token or in the last exchange's failure, within one limit of time.
+
+use crate::exchange::{Exchanged, exchange};
+use crate::metrics::{AcquisitionSpan, Trigger};
+use crate::response::Grant;
+use crate::service::Inner;
+use crate::token::Moment;
+use crate::{AuthError, AuthErrorType, VerifyError};
+use artstore_metrics::{Clock, UnixTime};
+use secrecy::{ExposeSecret, SecretString};
+use std::time::Duration;
+
+/// A token that is not in the cache yet.
+pub(crate) struct Acquired {
+    pub(crate) grant: Grant,
+    /// The place of the instance in the settings.
+    pub(crate) instance: usize,
+    pub(crate) sent: Moment,
+    /// The token's own end, if it was looked at.
+    pub(crate) claimed: Option<UnixTime>,
+}
+
+/// Gets a token. Dropping the future moves no metric but the cancellation's.
+pub(crate) async fn acquire<C: Clock>(inner: &Inner<C>, trigger: Trigger) -> Result<Acquired, AuthError> {
+    let mut span = inner.metrics.acquisition(trigger);
+    let result = pass(inner, &mut span).await;
+    span.finish(result.as_ref().map(|_| ()).map_err(AuthError::kind));
+    result
+}
+
+async fn pass<C: Clock>(inner: &Inner<C>, span: &mut AcquisitionSpan<C>) -> Result<Acquired, AuthError> {
+    let end = inner.clock.monotonic().plus(inner.settings.acquisition_limit);
+    let mut secret = match inner.secret().await {
+        Ok(secret) => secret,
+        Err(error) => {
+            span.exchange(0, None, Some(error.kind()));
+            return Err(error);
+        }
+    };
+    let (count, first) = (inner.settings.instances.len(), inner.lock().preferred);
+    let mut secret_renewed = false;
+    let (mut step, mut last) = (0, None);
+    while step < count {
+        let left = end.since(inner.clock.monotonic());
+        if left.is_zero() {
+            break;
+        }
+        let index = (first + step) % count;
+        let error = match attempt(inner, index, &secret, left, span).await {
+            Ok(acquired) => return Ok(acquired),
+            Err(error) => error,
+        };
+        if error.kind() == AuthErrorType::InvalidClient && !secret_renewed {
+            secret_renewed = true;
+            if let Some(renewed) = renewed_secret(inner, &secret).await {
+                // The secret was rotated: the same instance is asked once more, with the new one.
+                (secret, last) = (renewed, Some(error));
+                continue;
+            }
+        }
+        let verdict = error.kind().is_verdict();
+        last = Some(error);
+        if verdict {
+            break;
+        }
+        step += 1;
+    }
+    Err(last.unwrap_or_else(|| AuthError::new(AuthErrorType::Internal, "no instance was asked")))
+}
+
+/// The secret as its file has it now, if it is another one.
+async fn renewed_secret<C: Clock>(inner: &Inner<C>, refused: &SecretString) -> Option<SecretString> {
+    inner.lock().secret = None;
+    let renewed = inner.secret().await.ok()?;
+    (renewed.expose_secret() != refused.expose_secret()).then_some(renewed)
+}
+
+/// One exchange and the checks of what it brought.
+async fn attempt<C: Clock>(
+    inner: &Inner<C>,
+    index: usize,
+    secret: &SecretString,
+    left: Duration,
+    span: &mut AcquisitionSpan<C>,
+) -> Result<Acquired, AuthError> {
+    let instance = &inner.settings.instances[index];
+    let limit = inner.settings.timeout.min(left);
+    let Exchanged { result, duration, sent } =
+        exchange(&inner.settings, instance, secret, &inner.transport, &inner.clock, limit).await;
+    let checked = match result {
+        Ok(grant) => check(inner, &grant, sent).await.map(|claimed| Acquired { grant, instance: index, sent, claimed }),
+        Err(error) => Err(error),
+    };
+    let checked = checked.map_err(|error| error.at(instance.origin()));
+    span.exchange(inner.places[index], duration, checked.as_ref().err().map(AuthError::kind));
+    if let Err(error) = &checked {
+        log_failure(error);
+    }
+    checked
+}
+
+/// Checks the received token, and that it is still usable now that it is here.
+async fn check<C: Clock>(inner: &Inner<C>, grant: &Grant, sent: Moment) -> Result<Option<UnixTime>, AuthError> {
+    let refused = |error: VerifyError| AuthError::new(error.auth_error_type(), format!("the received token: {error}"));
+    let mut claimed = None;
+    if let Some(expected) = &inner.settings.expected {
+        claimed = Some(expected.check(grant.token(), inner.clock.wall()).map_err(refused)?);
+    }
+    if let Some(verifier) = &inner.verifier {
+        claimed = Some(verifier.verify(grant.token()).await.map_err(refused)?.exp);
+    }
+    let held = inner.held(grant, 0, sent, claimed);
+    if held.usable_for(Moment::now(&inner.clock)).is_zero() {
+        return Err(match claimed {
+            Some(_) => AuthError::new(AuthErrorType::ClockSkew, "the received token is past its end"),
+            None => AuthError::new(AuthErrorType::Timeout, "the answer took longer than its token lives"),
+        });
+    }
+    Ok(claimed)
+}
+
+fn log_failure(error: &AuthError) {
+    let (kind, instance, detail) = (error.kind().label(), error.instance().unwrap_or_default(), error.detail());
+    if error.kind().level() == tracing::Level::ERROR {
+        tracing::error!(error_type = kind, admin_module_url = instance, "failed to get a token: {detail}");
+    } else {
+        tracing::warn!(error_type = kind, admin_module_url = instance, "failed to get a token: {detail}");
+    }
+}

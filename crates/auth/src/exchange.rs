@@ -1,0 +1,158 @@
+//! One exchange: one token request to one instance, its answer read within limits of time and size.
+
+use crate::response::{Grant, read_grant, read_refusal};
+use crate::token::Moment;
+use crate::transport::{RequestBody, Transport, read_limited};
+use crate::{AdminInstance, AuthError, AuthErrorType, AuthSettings, TokenEndpoint, TransportError};
+use artstore_metrics::{Clock, Monotonic, UnixTime};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use secrecy::{ExposeSecret, SecretString};
+use std::fmt::Write as _;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use time::OffsetDateTime;
+use tower::ServiceExt;
+
+/// How an exchange went.
+pub(crate) struct Exchanged {
+    pub(crate) result: Result<Grant, AuthError>,
+    /// From request written to response read; `None` if no request was written.
+    pub(crate) duration: Option<Duration>,
+    /// When it began: the token's life is counted from here, which is never too long.
+    pub(crate) sent: Moment,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    /// `None` if it was too long.
+    body: Option<Bytes>,
+}
+
+/// Asks one instance for a token.
+pub(crate) async fn exchange<C: Clock>(
+    settings: &AuthSettings,
+    instance: &AdminInstance,
+    secret: &SecretString,
+    transport: &Transport,
+    clock: &C,
+    limit: Duration,
+) -> Exchanged {
+    let sent = Moment::now(clock);
+    let written: Arc<OnceLock<Monotonic>> = Arc::default();
+    let on_first_poll = {
+        let (written, clock) = (Arc::clone(&written), clock.clone());
+        move || _ = written.set(clock.monotonic())
+    };
+    let request = match request(settings, instance, secret, on_first_poll) {
+        Ok(request) => request,
+        Err(detail) => {
+            let result = Err(AuthError::new(AuthErrorType::Internal, detail));
+            return Exchanged { result, duration: None, sent };
+        }
+    };
+    let answer = answer(transport.clone(), request, settings.max_response_bytes);
+    // A transport that panics is a defect; it must not end the service's only task.
+    let outcome = tokio::time::timeout(limit, AssertUnwindSafe(answer).catch_unwind()).await;
+    let mut was_written = written.get().is_some();
+    let result = match outcome {
+        Err(_) => Err(AuthError::new(AuthErrorType::Timeout, format!("no answer within {limit:?}"))),
+        Ok(Err(_)) => Err(AuthError::new(AuthErrorType::Internal, "the transport panicked")),
+        Ok(Ok(Err(error))) => {
+            was_written |= error.request_written;
+            Err(AuthError::new(error.kind, error.detail))
+        }
+        Ok(Ok(Ok(answer))) => {
+            was_written = true;
+            read_answer(settings, &answer, clock.wall())
+        }
+    };
+    let from = written.get().copied().unwrap_or(sent.monotonic);
+    let duration = was_written.then(|| clock.monotonic().since(from));
+    Exchanged { result, duration, sent }
+}
+
+async fn answer(transport: Transport, request: Request<RequestBody>, limit: usize) -> Result<Answer, TransportError> {
+    let (head, body) = transport.oneshot(request).await?.into_parts();
+    let body = read_limited(body, limit).await?;
+    Ok(Answer { status: head.status, headers: head.headers, body })
+}
+
+fn read_answer(settings: &AuthSettings, answer: &Answer, now: UnixTime) -> Result<Grant, AuthError> {
+    if answer.status.is_success() {
+        let Some(body) = &answer.body else {
+            let detail = format!("the answer is longer than {} bytes", settings.max_response_bytes);
+            return Err(AuthError::new(AuthErrorType::MalformedResponse, detail));
+        };
+        return read_grant(body, &settings.scope);
+    }
+    let now = i64::try_from(now.as_secs()).ok().and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok());
+    let body = answer.body.as_deref().unwrap_or_default();
+    Err(read_refusal(answer.status, &answer.headers, body, now.unwrap_or(OffsetDateTime::UNIX_EPOCH)))
+}
+
+fn request(
+    settings: &AuthSettings,
+    instance: &AdminInstance,
+    secret: &SecretString,
+    on_first_poll: impl FnOnce() + Send + Sync + 'static,
+) -> Result<Request<RequestBody>, String> {
+    let url = instance.url(settings.endpoint.path()).map_err(|error| error.to_string())?;
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(url)
+        .header(header::ACCEPT, "application/json")
+        .header(header::CACHE_CONTROL, "no-store");
+    let body = match settings.endpoint {
+        TokenEndpoint::OAuth => {
+            request = request
+                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .header(header::AUTHORIZATION, basic(&settings.client_id, secret)?);
+            form(&settings.scope)
+        }
+        TokenEndpoint::OriginalJson => {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+            serde_json::json!({"client_id": settings.client_id, "client_secret": secret.expose_secret()}).to_string()
+        }
+    };
+    request = request.header(header::CONTENT_LENGTH, body.len());
+    request.body(RequestBody::new(body.into(), on_first_poll)).map_err(|error| error.to_string())
+}
+
+fn form(scope: &[String]) -> String {
+    let mut form = "grant_type=client_credentials".to_owned();
+    if !scope.is_empty() {
+        form.push_str("&scope=");
+        form_encode(&scope.join(" "), &mut form);
+    }
+    form
+}
+
+/// RFC 6749, 2.3.1: identifier and secret are form-encoded before they are joined.
+fn basic(client_id: &str, secret: &SecretString) -> Result<HeaderValue, String> {
+    let mut pair = String::new();
+    form_encode(client_id, &mut pair);
+    pair.push(':');
+    form_encode(secret.expose_secret(), &mut pair);
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)))
+        .map_err(|_| "the credentials do not fit into a header".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// `application/x-www-form-urlencoded`.
+fn form_encode(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'*' => out.push(char::from(byte)),
+            b' ' => out.push('+'),
+            // Writing to a String cannot fail.
+            _ => _ = write!(out, "%{byte:02X}"),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The compact form of a signed token, read strictly: three parts, canonical base64url, JSON objects without repeated members.
+
+use crate::keys::MAX_KID_BYTES;
+use crate::{Algorithm, KeySet, VerifyError};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+/// A token taken apart, not yet verified.
+pub(crate) struct Compact<'a> {
+    signed: &'a str,
+    signature: Vec<u8>,
+    payload: Vec<u8>,
+    header: Map<String, Value>,
+}
+
+impl<'a> Compact<'a> {
+    pub(crate) fn parse(token: &'a str) -> Result<Self, VerifyError> {
+        let malformed = VerifyError::Malformed;
+        let (signed, signature) = token.rsplit_once('.').ok_or(malformed("the token has not three parts"))?;
+        let (header, payload) = signed.split_once('.').ok_or(malformed("the token has not three parts"))?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed("a part is not base64url"));
+        // A dot more than two ends up in the payload, which is then not base64url.
+        let header = object(&decode(header)?).ok_or(malformed("the header is not a JSON object"))?;
+        Ok(Self { signed, signature: decode(signature)?, payload: decode(payload)?, header })
+    }
+
+    /// The algorithm that the header names, if it is one of these.
+    pub(crate) fn algorithm(&self, accepted: &[Algorithm]) -> Result<Algorithm, VerifyError> {
+        let name = self.header.get("alg").and_then(Value::as_str);
+        name.and_then(Algorithm::parse).filter(|named| accepted.contains(named)).ok_or(VerifyError::Algorithm)
+    }
+
+    /// That the header asks for nothing that we do not understand, and that this is an access token (RFC 9068).
+    pub(crate) fn check_header(&self) -> Result<(), VerifyError> {
+        if self.header.contains_key("crit") || self.header.contains_key("b64") {
+            return Err(VerifyError::Critical);
+        }
+        let kind = self.header.get("typ").and_then(Value::as_str).unwrap_or_default();
+        let kind = kind.to_ascii_lowercase();
+        if kind == "at+jwt" || kind == "application/at+jwt" { Ok(()) } else { Err(VerifyError::Type) }
+    }
+
+    /// The identifier of the key. Keys, certificates and addresses inside a token are never looked at.
+    pub(crate) fn kid(&self) -> Result<&str, VerifyError> {
+        let kid = self.header.get("kid").and_then(Value::as_str);
+        kid.filter(|kid| !kid.is_empty() && kid.len() <= MAX_KID_BYTES).ok_or(VerifyError::NoKeyId)
+    }
+
+    /// The payload, once the signature is verified.
+    pub(crate) fn verified_payload(&self, keys: &KeySet, accepted: &[Algorithm]) -> Result<&[u8], VerifyError> {
+        let (kid, algorithm) = (self.kid()?, self.algorithm(accepted)?);
+        if keys.verify(kid, algorithm, self.signed.as_bytes(), &self.signature) {
+            Ok(&self.payload)
+        } else {
+            Err(VerifyError::Signature)
+        }
+    }
+
+    /// The payload as it stands, for a token that came from its issuer over a trusted connection.
+    pub(crate) fn unverified_payload(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+/// A JSON object whose members are all different; `None` for anything else.
+pub(crate) fn object(json: &[u8]) -> Option<Map<String, Value>> {
+    serde_json::from_slice::<Strict>(json).ok().map(|strict| strict.0)
+}
+
+struct Strict(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(StrictVisitor)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Strict;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON object without repeated members")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Strict, A::Error> {
+        let mut map = Map::new();
+        while let Some((name, value)) = members.next_entry::<String, Value>()? {
+            if map.insert(name, value).is_some() {
+                return Err(A::Error::custom("a repeated member"));
+            }
+        }
+        Ok(Strict(map))
+    }
+}

@@ -1,0 +1,360 @@
+//! The families of the token work: declarations, the typed events that move them, and the span of one acquisition.
+
+use crate::{AdminInstance, AuthErrorType};
+use artstore_metrics::{
+    Clock, Counter, Family, Gauge, GaugeGuard, Histogram, Label, LabelValue, Monotonic, Outcome, Registry, Row, Rows,
+    SystemClock, UnixTime, label_enum,
+};
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+label_enum! {
+    /// How an acquisition or a key-set fetch ended.
+    pub enum Status as "status" {
+        /// With a token, or keys.
+        Success = "success",
+        /// Without.
+        Failure = "failure",
+    }
+}
+
+label_enum! {
+    /// Where a caller's answer came from.
+    pub enum Source as "source" {
+        /// From the cache.
+        Cache = "cache",
+        /// From a fetch that it waited for, or from a failure still in back-off.
+        FreshRequest = "fresh_request",
+    }
+}
+
+label_enum! {
+    /// What started an acquisition.
+    pub enum Trigger as "trigger" {
+        /// There was no token.
+        Initial = "initial",
+        /// The token was past its usable end.
+        Expired = "expired",
+        /// The token was inside its refresh margin.
+        ExpiringSoon = "expiring_soon",
+        /// `invalidate()` or `refresh()`.
+        Manual = "manual",
+    }
+}
+
+label_enum! {
+    /// What a caller found in the cache.
+    pub enum TokenCheck as "result" {
+        /// A token outside its refresh margin.
+        Valid = "valid",
+        /// A token past its usable end.
+        Expired = "expired",
+        /// A token inside its refresh margin, still usable.
+        ExpiringSoon = "expiring_soon",
+        /// No token.
+        Missing = "missing",
+    }
+}
+
+const ADMIN_MODULE_URL: Label = Label::open("admin_module_url", "the configured Admin Module instances");
+
+/// Acquisitions by outcome.
+pub const REQUESTS: Family =
+    Family::counter("auth_token_requests_total", "Token acquisitions by how they ended; cache hits do not count here.")
+        .labels(&[Outcome::<AuthErrorType>::STATUS, AuthErrorType::OR_EMPTY]);
+/// Callers by where their answer came from.
+pub const SOURCE: Family =
+    Family::counter("auth_token_source_total", "Callers that asked for a token, by where their answer came from.")
+        .labels(&[Source::LABEL]);
+/// Acquisitions by what started them.
+pub const REFRESH: Family =
+    Family::counter("auth_token_refresh_total", "Token acquisitions by how they ended and what started them.")
+        .labels(&[Status::LABEL, Trigger::LABEL]);
+/// Checks of the cached token.
+pub const VALIDATION: Family =
+    Family::counter("auth_token_validation_total", "Checks of the cached token, one for each caller, by their result.")
+        .labels(&[TokenCheck::LABEL]);
+/// Failed exchanges and key-set fetches.
+pub const ERRORS: Family = Family::counter(
+    "auth_errors_total",
+    "Failed token exchanges and key-set fetches by kind and Admin Module instance.",
+)
+.labels(&[AuthErrorType::LABEL, ADMIN_MODULE_URL]);
+/// Duration of acquisitions.
+pub const ACQUISITION_DURATION: Family = Family::histogram(
+    "auth_token_acquisition_duration_seconds",
+    "Time of one token acquisition from its start to token or failure, all its exchanges included.",
+    &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
+);
+/// Duration of exchanges.
+pub const REFRESH_DURATION: Family = Family::histogram(
+    "auth_token_refresh_duration_seconds",
+    "Time of one token exchange from request written to response read, time-outs included.",
+    &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
+);
+/// Remaining life of the cached token.
+pub const TTL: Family = Family::gauge(
+    "auth_token_ttl_seconds",
+    "Seconds until the cached token expires; 0 once expired or invalidated, absent before the first token and after close.",
+);
+/// Share of callers served from the cache.
+pub const HIT_RATE: Family = Family::gauge(
+    "auth_token_cache_hit_rate",
+    "Percentage of callers served from the cache since start; NaN before the first caller.",
+);
+/// Acquisitions cut short.
+pub const CANCELLED: Family = Family::counter(
+    "auth_token_acquisition_cancelled_total",
+    "Token acquisitions that close or shutdown cut short; they count in no other family.",
+);
+/// Callers that wait.
+pub const WAITERS: Family =
+    Family::gauge("auth_token_acquisition_waiters", "Callers that wait for a token acquisition right now.");
+/// Key-set fetches.
+pub const JWKS_FETCHES: Family = Family::counter(
+    "auth_jwks_fetches_total",
+    "Fetches of an issuer's key set, one for each request, by how they ended.",
+)
+.labels(&[Status::LABEL]);
+
+/// All families of this crate: first the nine of the contract, in its order.
+pub const FAMILIES: &[&Family] = &[
+    &REQUESTS,
+    &SOURCE,
+    &REFRESH,
+    &VALIDATION,
+    &ERRORS,
+    &ACQUISITION_DURATION,
+    &REFRESH_DURATION,
+    &TTL,
+    &HIT_RATE,
+    &CANCELLED,
+    &WAITERS,
+    &JWKS_FETCHES,
+];
+
+/// Percentage (0 to 100) of `total` callers that `hits` is; NaN if there was no caller.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "a percentage needs no more than 53 bits")]
+pub fn cache_hit_rate(hits: u64, total: u64) -> f64 {
+    if total == 0 { f64::NAN } else { hits as f64 / total as f64 * 100.0 }
+}
+
+/// Row of [`ERRORS`]: kind by instance.
+#[derive(Clone, Copy)]
+struct ErrorRow {
+    kind: AuthErrorType,
+    instance: usize,
+    instances: usize,
+}
+
+impl Row for ErrorRow {
+    fn row(self) -> usize {
+        self.kind.index() * self.instances + self.instance
+    }
+}
+
+/// When the cached token ends, for the gauge.
+#[derive(Debug, Clone, Copy)]
+enum Published {
+    /// None yet, or closed: no sample.
+    Nothing,
+    /// There was one and it was invalidated.
+    Invalidated,
+    /// The earlier of the two ends counts.
+    Until { wall: UnixTime, monotonic: Monotonic },
+}
+
+/// The metrics of one module's token work. Clones share them.
+#[derive(Debug, Clone)]
+pub struct AuthMetrics<C: Clock = SystemClock> {
+    clock: C,
+    instances: Arc<[Box<str>]>,
+    requests: Counter<Outcome<AuthErrorType>>,
+    source: Counter<Source>,
+    refresh: Counter<(Status, Trigger)>,
+    validation: Counter<TokenCheck>,
+    errors: Counter<ErrorRow>,
+    acquisition_duration: Histogram,
+    refresh_duration: Histogram,
+    published: Arc<Mutex<Published>>,
+    cancelled: Counter,
+    waiters: Gauge,
+    jwks_fetches: Counter<Status>,
+}
+
+impl<C: Clock> AuthMetrics<C> {
+    /// Registers all families; `instances` are those that may fail.
+    ///
+    /// # Panics
+    /// At construction, if the registry has the families already.
+    #[must_use]
+    pub fn new(registry: &Registry, instances: &[AdminInstance], clock: C) -> Self {
+        let mut origins: Vec<Box<str>> = Vec::new();
+        for instance in instances {
+            if !origins.iter().any(|origin| **origin == *instance.origin()) {
+                origins.push(instance.origin().into());
+            }
+        }
+        let metrics = Self {
+            clock,
+            requests: registry.counter(&REQUESTS),
+            source: registry.counter(&SOURCE),
+            refresh: registry.counter(&REFRESH),
+            validation: registry.counter(&VALIDATION),
+            errors: registry.counter_of_rows(&ERRORS, &error_rows(&origins)),
+            acquisition_duration: registry.histogram(&ACQUISITION_DURATION),
+            refresh_duration: registry.histogram(&REFRESH_DURATION),
+            published: Arc::new(Mutex::new(Published::Nothing)),
+            cancelled: registry.counter(&CANCELLED),
+            waiters: registry.gauge(&WAITERS),
+            jwks_fetches: registry.counter(&JWKS_FETCHES),
+            instances: origins.into(),
+        };
+        metrics.register_computed(registry);
+        metrics
+    }
+
+    fn register_computed(&self, registry: &Registry) {
+        let (published, clock) = (Arc::clone(&self.published), self.clock.clone());
+        registry.computed(&TTL, move |samples| {
+            let published = *published.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(left) = time_left(published, &clock) {
+                samples.float(&[], left.as_secs_f64());
+            }
+        });
+        let source = self.source.clone();
+        registry.computed(&HIT_RATE, move |samples| {
+            let hits = source.value(Source::Cache);
+            samples.float(&[], cache_hit_rate(hits, hits + source.value(Source::FreshRequest)));
+        });
+    }
+
+    /// The place of an instance among those of the metrics.
+    pub(crate) fn instance(&self, instance: &AdminInstance) -> Option<usize> {
+        self.instances.iter().position(|origin| **origin == *instance.origin())
+    }
+
+    /// A caller looked at the cached token. What it found says where its answer will come from.
+    pub(crate) fn checked(&self, check: TokenCheck) {
+        self.validation.inc(check);
+        self.source.inc(match check {
+            TokenCheck::Valid | TokenCheck::ExpiringSoon => Source::Cache,
+            TokenCheck::Expired | TokenCheck::Missing => Source::FreshRequest,
+        });
+    }
+
+    /// A caller waits until the guard is dropped.
+    pub(crate) fn waiting(&self) -> GaugeGuard {
+        self.waiters.hold(())
+    }
+
+    /// An acquisition begins.
+    pub(crate) fn acquisition(&self, trigger: Trigger) -> AcquisitionSpan<C> {
+        let started = self.clock.monotonic();
+        AcquisitionSpan { metrics: self.clone(), trigger, started, exchanges: Vec::new(), finished: false }
+    }
+
+    /// A token was put into the cache.
+    pub(crate) fn token_published(&self, wall: UnixTime, monotonic: Monotonic) {
+        self.publish(Published::Until { wall, monotonic });
+    }
+
+    /// The cached token was invalidated.
+    pub(crate) fn token_invalidated(&self) {
+        self.publish(Published::Invalidated);
+    }
+
+    /// The service was closed.
+    pub(crate) fn token_closed(&self) {
+        self.publish(Published::Nothing);
+    }
+
+    /// A resource server still says 401 after a forced refresh.
+    pub(crate) fn resource_rejected(&self, instance: usize) {
+        self.error(AuthErrorType::ResourceRejected, instance);
+    }
+
+    /// A key-set fetch ended.
+    pub(crate) fn jwks_fetched(&self, instance: usize, status: Status) {
+        self.jwks_fetches.inc(status);
+        match status {
+            Status::Success => {}
+            Status::Failure => self.error(AuthErrorType::JwksUnavailable, instance),
+        }
+    }
+
+    fn error(&self, kind: AuthErrorType, instance: usize) {
+        self.errors.inc(ErrorRow { kind, instance, instances: self.instances.len() });
+    }
+
+    fn publish(&self, published: Published) {
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = published;
+    }
+}
+
+fn time_left<C: Clock>(published: Published, clock: &C) -> Option<Duration> {
+    match published {
+        Published::Nothing => None,
+        Published::Invalidated => Some(Duration::ZERO),
+        Published::Until { wall, monotonic } => Some(wall.since(clock.wall()).min(monotonic.since(clock.monotonic()))),
+    }
+}
+
+fn error_rows(origins: &[Box<str>]) -> Rows {
+    let row = |kind: AuthErrorType, origin: &str| vec![Cow::from(kind.label()), Cow::from(origin.to_owned())];
+    AuthErrorType::ALL.iter().flat_map(|kind| origins.iter().map(move |origin| row(*kind, origin))).collect()
+}
+
+/// One acquisition. Its numbers are moved together when it finishes; if it is dropped before, only the cancellation counts.
+#[derive(Debug)]
+pub(crate) struct AcquisitionSpan<C: Clock> {
+    metrics: AuthMetrics<C>,
+    trigger: Trigger,
+    started: Monotonic,
+    exchanges: Vec<ExchangeRecord>,
+    finished: bool,
+}
+
+#[derive(Debug)]
+struct ExchangeRecord {
+    instance: usize,
+    duration: Option<Duration>,
+    error: Option<AuthErrorType>,
+}
+
+impl<C: Clock> AcquisitionSpan<C> {
+    /// An exchange ended: how long it took if a request was written, and why it failed if it did.
+    pub(crate) fn exchange(&mut self, instance: usize, duration: Option<Duration>, error: Option<AuthErrorType>) {
+        self.exchanges.push(ExchangeRecord { instance, duration, error });
+    }
+
+    /// The acquisition ended, with the error type of its last exchange if it failed.
+    pub(crate) fn finish(mut self, outcome: Result<(), AuthErrorType>) {
+        self.finished = true;
+        for exchange in &self.exchanges {
+            if let Some(duration) = exchange.duration {
+                self.metrics.refresh_duration.observe((), duration);
+            }
+            if let Some(kind) = exchange.error {
+                self.metrics.error(kind, exchange.instance);
+            }
+        }
+        let (status, outcome) = match outcome {
+            Ok(()) => (Status::Success, Outcome::Success),
+            Err(kind) => (Status::Failure, Outcome::Failure(kind)),
+        };
+        self.metrics.acquisition_duration.observe((), self.metrics.clock.monotonic().since(self.started));
+        self.metrics.refresh.inc((status, self.trigger));
+        self.metrics.requests.inc(outcome);
+    }
+}
+
+impl<C: Clock> Drop for AcquisitionSpan<C> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.metrics.cancelled.inc(());
+        }
+    }
+}

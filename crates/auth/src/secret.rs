@@ -1,0 +1,93 @@
+//! The client secret: given directly, or kept in a file that is read again when the issuer refuses it.
+
+use secrecy::SecretString;
+use std::path::PathBuf;
+use tokio::io::AsyncReadExt;
+
+/// The longest secret file that is read.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+/// Where the client secret comes from.
+#[derive(Clone)]
+pub enum SecretSource {
+    /// The secret itself.
+    Inline(SecretString),
+    /// A file that holds it; white space at its end is dropped.
+    File(PathBuf),
+}
+
+impl SecretSource {
+    /// A secret given as text.
+    #[must_use]
+    pub fn inline(secret: impl Into<String>) -> Self {
+        Self::Inline(SecretString::from(secret.into()))
+    }
+
+    /// Reads the secret. The error says what is wrong without any of the file's content.
+    pub(crate) async fn read(&self) -> Result<SecretString, String> {
+        match self {
+            Self::Inline(secret) => Ok(secret.clone()),
+            Self::File(path) => {
+                let file = tokio::fs::File::open(path).await.map_err(|error| describe(&error))?;
+                let mut text = String::new();
+                file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text).await.map_err(|error| describe(&error))?;
+                if text.len() as u64 > MAX_SECRET_BYTES {
+                    return Err("the secret file is larger than 64 KiB".to_owned());
+                }
+                let secret = text.trim_end();
+                if secret.is_empty() {
+                    return Err("the secret file is empty".to_owned());
+                }
+                Ok(SecretString::from(secret.to_owned()))
+            }
+        }
+    }
+}
+
+fn describe(error: &std::io::Error) -> String {
+    format!("the secret file cannot be read: {}", error.kind())
+}
+
+impl std::fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Inline(_) => f.write_str("Inline([redacted])"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    #[tokio::test]
+    async fn a_file_is_read_without_the_white_space_at_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "s3cret \r\n\n").unwrap();
+        assert_eq!(SecretSource::File(path).read().await.unwrap().expose_secret(), "s3cret");
+        assert_eq!(SecretSource::inline("x").read().await.unwrap().expose_secret(), "x");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_a_secret_is_refused_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let read = |path: PathBuf| async { SecretSource::File(path).read().await.map(|_| ()).unwrap_err() };
+        assert_eq!(read(path.clone()).await, "the secret file cannot be read: entity not found");
+        std::fs::write(&path, "\n").unwrap();
+        assert_eq!(read(path.clone()).await, "the secret file is empty");
+        std::fs::write(&path, "x".repeat(64 * 1024 + 1)).unwrap();
+        assert_eq!(read(path.clone()).await, "the secret file is larger than 64 KiB");
+        std::fs::write(&path, [0xff, 0xfe]).unwrap();
+        assert_eq!(read(path).await, "the secret file cannot be read: invalid data");
+    }
+
+    #[test]
+    fn debug_shows_the_file_but_no_secret() {
+        assert_eq!(format!("{:?}", SecretSource::inline("canary")), "Inline([redacted])");
+        assert_eq!(format!("{:?}", SecretSource::File("/run/secret".into())), "File(\"/run/secret\")");
+    }
+}

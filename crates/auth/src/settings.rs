@@ -1,0 +1,196 @@
+//! What an [`AuthService`](crate::AuthService) is told at construction, with its defaults.
+
+use crate::{AdminInstance, ExpectedClaims, SecretSource};
+use std::time::Duration;
+
+/// Which token endpoint is spoken to, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenEndpoint {
+    /// RFC 6749: `POST /oauth2/token`, form body, HTTP Basic.
+    OAuth,
+    /// The original's: `POST /api/v1/auth/token`, JSON body with id and secret.
+    OriginalJson,
+}
+
+impl TokenEndpoint {
+    /// The path below the instance's base URL.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::OAuth => "/oauth2/token",
+            Self::OriginalJson => "/api/v1/auth/token",
+        }
+    }
+}
+
+/// How long to leave an ailing issuer alone after a failed acquisition: `floor` plus a random share of `base`, doubled with
+/// every failure in a row, so that the whole is at most `cap` (unless `Retry-After` asks for more).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// The least pause, and the least time between the starts of two acquisitions. 1 s.
+    pub floor: Duration,
+    /// The first window of jitter. 1 s.
+    pub base: Duration,
+    /// The longest pause of our own. 30 s.
+    pub cap: Duration,
+    /// The longest `Retry-After` that is believed. 300 s.
+    pub max_retry_after: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            floor: Duration::from_secs(1),
+            base: Duration::from_secs(1),
+            cap: Duration::from_secs(30),
+            max_retry_after: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Backoff {
+    /// The pause after so many failures in a row (at least one).
+    pub(crate) fn pause(&self, failures: u32, retry_after: Option<Duration>) -> Duration {
+        let doubled = self.base.saturating_mul(1_u32 << failures.saturating_sub(1).min(20));
+        let window = doubled.min(self.cap.saturating_sub(self.floor));
+        let own = self.floor + crate::random::up_to(window);
+        own.max(retry_after.unwrap_or_default().min(self.max_retry_after))
+    }
+}
+
+/// What an [`AuthService`](crate::AuthService) needs to know.
+#[derive(Debug, Clone)]
+pub struct AuthSettings {
+    /// The service account.
+    pub client_id: String,
+    /// Its secret.
+    pub secret: SecretSource,
+    /// The Admin Module's instances, tried in turn, beginning with the one that answered last.
+    pub instances: Vec<AdminInstance>,
+    /// Which endpoint is used. Default [`TokenEndpoint::OAuth`].
+    pub endpoint: TokenEndpoint,
+    /// The scopes to ask for; none means all that the account has. A narrower grant is a failure.
+    pub scope: Vec<String>,
+    /// What the received token's own claims must say; `None` for issuers whose tokens are opaque. Default `None`.
+    pub expected: Option<ExpectedClaims>,
+    /// The limit of one exchange, from its start to the end of its answer. 10 s.
+    pub timeout: Duration,
+    /// The limit of one acquisition over all instances. 30 s.
+    pub acquisition_limit: Duration,
+    /// The pauses between acquisitions.
+    pub backoff: Backoff,
+    /// The longest answer that is read. 64 KiB.
+    pub max_response_bytes: usize,
+}
+
+impl AuthSettings {
+    /// Settings with the defaults for everything that has one.
+    #[must_use]
+    pub fn new(client_id: impl Into<String>, secret: SecretSource, instances: Vec<AdminInstance>) -> Self {
+        Self {
+            client_id: client_id.into(),
+            secret,
+            instances,
+            endpoint: TokenEndpoint::OAuth,
+            scope: Vec::new(),
+            expected: None,
+            timeout: Duration::from_secs(10),
+            acquisition_limit: Duration::from_secs(30),
+            backoff: Backoff::default(),
+            max_response_bytes: 64 * 1024,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), SettingsError> {
+        if self.instances.is_empty() {
+            return Err(SettingsError::NoInstance);
+        }
+        if self.client_id.is_empty() {
+            return Err(SettingsError::NoClientId);
+        }
+        if self.timeout.is_zero() || self.acquisition_limit.is_zero() || self.backoff.floor.is_zero() {
+            return Err(SettingsError::ZeroLimit);
+        }
+        let in_scope = |c: char| matches!(c, '\x21' | '\x23'..='\x5b' | '\x5d'..='\x7e');
+        if !self.scope.iter().all(|scope| !scope.is_empty() && scope.chars().all(in_scope)) {
+            return Err(SettingsError::Scope);
+        }
+        Ok(())
+    }
+}
+
+/// Why a service or a verifier cannot be built from its settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// There is no Admin Module to ask.
+    #[error("at least one Admin Module instance is needed")]
+    NoInstance,
+    /// There is no client identifier.
+    #[error("a client identifier is needed")]
+    NoClientId,
+    /// A time limit or the back-off's floor is zero.
+    #[error("a time limit is zero")]
+    ZeroLimit,
+    /// A scope has characters that RFC 6749 does not allow.
+    #[error("a scope is empty or holds characters other than printable ASCII without space, quote and backslash")]
+    Scope,
+    /// The metrics were made for other instances.
+    #[error("the metrics do not know this Admin Module instance")]
+    UnknownInstance,
+    /// No algorithm is accepted.
+    #[error("at least one signature algorithm is needed")]
+    NoAlgorithm,
+    /// Issuer or audience are empty.
+    #[error("issuer and audience are needed")]
+    NoIssuerOrAudience,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> AuthSettings {
+        let instance = AdminInstance::parse("https://admin:8000").unwrap();
+        AuthSettings::new("ingester", SecretSource::inline("canary"), vec![instance])
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_documents() {
+        let settings = settings();
+        assert_eq!(settings.check(), Ok(()));
+        assert_eq!((settings.timeout.as_secs(), settings.acquisition_limit.as_secs()), (10, 30));
+        assert_eq!((settings.endpoint.path(), settings.max_response_bytes), ("/oauth2/token", 65_536));
+        assert_eq!(TokenEndpoint::OriginalJson.path(), "/api/v1/auth/token");
+        assert!(!format!("{settings:?}").contains("canary"));
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let refused = |change: fn(&mut AuthSettings)| {
+            let mut settings = settings();
+            change(&mut settings);
+            settings.check().unwrap_err()
+        };
+        assert_eq!(refused(|s| s.instances.clear()), SettingsError::NoInstance);
+        assert_eq!(refused(|s| s.client_id.clear()), SettingsError::NoClientId);
+        assert_eq!(refused(|s| s.timeout = Duration::ZERO), SettingsError::ZeroLimit);
+        assert_eq!(refused(|s| s.acquisition_limit = Duration::ZERO), SettingsError::ZeroLimit);
+        assert_eq!(refused(|s| s.backoff.floor = Duration::ZERO), SettingsError::ZeroLimit);
+        assert_eq!(refused(|s| s.scope = vec!["a b".into()]), SettingsError::Scope);
+        assert_eq!(refused(|s| s.scope = vec![String::new()]), SettingsError::Scope);
+    }
+
+    #[test]
+    fn pauses_grow_to_the_cap_and_respect_the_issuer() {
+        let backoff = Backoff::default();
+        for (failures, most) in [(1, 2), (2, 3), (3, 5), (4, 9), (5, 17), (6, 30), (7, 30), (u32::MAX, 30)] {
+            for _ in 0..50 {
+                let pause = backoff.pause(failures, None);
+                assert!(pause >= Duration::from_secs(1) && pause <= Duration::from_secs(most), "{failures}: {pause:?}");
+            }
+        }
+        assert_eq!(backoff.pause(1, Some(Duration::from_secs(120))), Duration::from_secs(120));
+        assert_eq!(backoff.pause(1, Some(Duration::MAX)), Duration::from_secs(300));
+        assert!(backoff.pause(1, Some(Duration::ZERO)) >= Duration::from_secs(1));
+    }
+}

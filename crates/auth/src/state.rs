@@ -1,0 +1,91 @@
+//! What an [`AuthService`](crate::AuthService) remembers between calls, and what it tells about itself to a health check.
+
+use crate::AuthError;
+use crate::metrics::Trigger;
+use crate::token::AccessToken;
+use artstore_metrics::Monotonic;
+use secrecy::SecretString;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// The service as a health check sees it.
+#[derive(Debug, Clone)]
+pub struct AuthState {
+    /// The cached token.
+    pub token: TokenState,
+    /// The last acquisition's error, until one succeeds.
+    pub error: Option<AuthError>,
+}
+
+/// The cached token as a health check sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenState {
+    /// There is none yet, or it was invalidated.
+    Missing,
+    /// It may be handed out for so long.
+    Usable(Duration),
+    /// It is past its usable end.
+    Expired,
+    /// The service was closed.
+    Closed,
+}
+
+/// How a flight ended, for all who wait for it.
+pub(crate) type FlightResult = Result<AccessToken, AuthError>;
+
+/// The acquisition under way, or about to start.
+pub(crate) struct Flight {
+    pub(crate) id: u64,
+    pub(crate) result: watch::Receiver<Option<FlightResult>>,
+}
+
+/// The last acquisition's failure: the answer to everyone until the pause ends.
+pub(crate) struct Failure {
+    pub(crate) error: AuthError,
+    pub(crate) until: Monotonic,
+}
+
+/// Everything that changes, apart from the token itself. Behind one lock that is never held across an await.
+pub(crate) struct State {
+    /// The number of the last token.
+    pub(crate) generation: u64,
+    /// What the next acquisition is started by if the cache is empty.
+    pub(crate) absence: Trigger,
+    pub(crate) flight: Option<Flight>,
+    pub(crate) flights: u64,
+    pub(crate) failure: Option<Failure>,
+    /// Failed acquisitions in a row.
+    pub(crate) failures: u32,
+    /// When the next acquisition may start, failure or not.
+    pub(crate) not_before: Monotonic,
+    /// The instance that is asked first: the one that answered last.
+    pub(crate) preferred: usize,
+    /// The secret as it was last read.
+    pub(crate) secret: Option<SecretString>,
+    pub(crate) keeper: Option<JoinHandle<()>>,
+    pub(crate) closed: bool,
+}
+
+impl State {
+    pub(crate) fn new() -> Self {
+        Self {
+            generation: 0,
+            absence: Trigger::Initial,
+            flight: None,
+            flights: 0,
+            failure: None,
+            failures: 0,
+            not_before: Monotonic::default(),
+            preferred: 0,
+            secret: None,
+            keeper: None,
+            closed: false,
+        }
+    }
+
+    /// The failure that still answers everyone at `now`.
+    pub(crate) fn failure_at(&self, now: Monotonic) -> Option<&AuthError> {
+        self.failure.as_ref().filter(|failure| now < failure.until).map(|failure| &failure.error)
+    }
+}

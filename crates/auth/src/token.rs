@@ -1,0 +1,185 @@
+//! The cached token: what callers get of it, and until when, by wall and by monotonic time.
+
+use crate::metrics::TokenCheck;
+use artstore_metrics::{Clock, Monotonic, UnixTime};
+use http::HeaderValue;
+use std::time::Duration;
+
+/// An access token. Its only form is the header that carries it; `Debug` shows none of it.
+#[derive(Clone)]
+pub struct AccessToken {
+    authorization: HeaderValue,
+    generation: u64,
+    instance: usize,
+}
+
+impl AccessToken {
+    pub(crate) fn new(authorization: HeaderValue, generation: u64, instance: usize) -> Self {
+        Self { authorization, generation, instance }
+    }
+
+    /// The value of the `Authorization` header, marked as sensitive. A clone of it copies no bytes.
+    #[must_use]
+    pub fn authorization(&self) -> HeaderValue {
+        self.authorization.clone()
+    }
+
+    /// Which token this is, for [`AuthService::invalidate`](crate::AuthService::invalidate). Later tokens have larger numbers.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) const fn instance(&self) -> usize {
+        self.instance
+    }
+}
+
+impl std::fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccessToken").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
+/// The same moment on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) wall: UnixTime,
+    pub(crate) monotonic: Monotonic,
+}
+
+impl Moment {
+    pub(crate) fn now<C: Clock>(clock: &C) -> Self {
+        Self { wall: clock.wall(), monotonic: clock.monotonic() }
+    }
+
+    pub(crate) fn plus(self, duration: Duration) -> Self {
+        Self { wall: self.wall.plus(duration), monotonic: self.monotonic.plus(duration) }
+    }
+
+    /// Whether this moment is reached, on whichever clock is there first.
+    pub(crate) fn is_reached(self, now: Self) -> bool {
+        now.wall >= self.wall || now.monotonic >= self.monotonic
+    }
+
+    /// How long until it is reached on the first of the two clocks.
+    pub(crate) fn left(self, now: Self) -> Duration {
+        self.wall.since(now.wall).min(self.monotonic.since(now.monotonic))
+    }
+}
+
+/// A token in the cache, with its deadlines.
+pub(crate) struct Held {
+    pub(crate) token: AccessToken,
+    /// The token's end, as its issuer says.
+    pub(crate) expires: Moment,
+    /// The end of its use here: exp − min(10 s, lifetime/10).
+    usable: Moment,
+    /// The start of its refresh margin: exp − min(300 s, lifetime/2).
+    soon: Moment,
+    /// The background refresh: up to min(60 s, lifetime/10) before the margin starts.
+    refresh: Moment,
+}
+
+impl Held {
+    /// A token that was asked for at `sent`, lives for `lifetime` and by its own claims ends no later than `claimed`.
+    pub(crate) fn new(token: AccessToken, sent: Moment, lifetime: Duration, claimed: Option<UnixTime>) -> Self {
+        let life = claimed.map_or(lifetime, |exp| lifetime.min(exp.since(sent.wall)));
+        let before_end = |margin: Duration| sent.plus(life.saturating_sub(margin));
+        let margin = (lifetime / 2).min(Duration::from_secs(300));
+        let jitter = crate::random::up_to((lifetime / 10).min(Duration::from_secs(60)));
+        Self {
+            token,
+            expires: sent.plus(life),
+            usable: before_end((lifetime / 10).min(Duration::from_secs(10))),
+            soon: before_end(margin),
+            refresh: before_end(margin + jitter),
+        }
+    }
+
+    /// What a caller finds.
+    pub(crate) fn check(&self, now: Moment) -> TokenCheck {
+        if self.usable.is_reached(now) {
+            TokenCheck::Expired
+        } else if self.soon.is_reached(now) {
+            TokenCheck::ExpiringSoon
+        } else {
+            TokenCheck::Valid
+        }
+    }
+
+    /// How long the token may still be handed out.
+    pub(crate) fn usable_for(&self, now: Moment) -> Duration {
+        self.usable.left(now)
+    }
+
+    /// How long until the background refresh is due.
+    pub(crate) fn refresh_in(&self, now: Moment) -> Duration {
+        self.refresh.left(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(secs: u64) -> Moment {
+        Moment { wall: UnixTime::from_secs(1_000 + secs), monotonic: Monotonic::from_origin(Duration::from_secs(secs)) }
+    }
+
+    fn held(lifetime: u64, claimed: Option<u64>) -> Held {
+        let token = AccessToken::new(HeaderValue::from_static("Bearer canary"), 7, 0);
+        Held::new(token, moment(0), Duration::from_secs(lifetime), claimed.map(|exp| UnixTime::from_secs(1_000 + exp)))
+    }
+
+    #[test]
+    fn margins_follow_the_lifetime() {
+        // Lifetime, start of the margin, usable end, earliest refresh; in milliseconds.
+        let cases = [
+            (1, 500, 900, 400),
+            (10, 5_000, 9_000, 4_000),
+            (299, 149_500, 289_000, 119_600),
+            (300, 150_000, 290_000, 120_000),
+            (301, 150_500, 291_000, 120_400),
+            (1_800, 1_500_000, 1_790_000, 1_440_000),
+            (1_000_000_000, 999_999_700_000, 999_999_990_000, 999_999_640_000),
+        ];
+        for (lifetime, soon, usable, earliest) in cases {
+            let held = held(lifetime, None);
+            let at = |ms: u64| moment(0).plus(Duration::from_millis(ms));
+            assert_eq!(held.check(at(soon - 1)), TokenCheck::Valid, "{lifetime}");
+            assert_eq!(held.check(at(soon)), TokenCheck::ExpiringSoon, "{lifetime}");
+            assert_eq!(held.check(at(usable - 1)), TokenCheck::ExpiringSoon, "{lifetime}");
+            assert_eq!(held.check(at(usable)), TokenCheck::Expired, "{lifetime}");
+            let refresh = held.refresh_in(moment(0)).as_millis();
+            assert!(refresh >= earliest && refresh <= u128::from(soon), "{lifetime}: {refresh}");
+        }
+    }
+
+    #[test]
+    fn either_clock_ends_it() {
+        let held = held(1_800, None);
+        let (early, late) = (moment(0), moment(1_790));
+        assert_eq!(held.check(Moment { wall: early.wall, monotonic: late.monotonic }), TokenCheck::Expired);
+        assert_eq!(held.check(Moment { wall: late.wall, monotonic: early.monotonic }), TokenCheck::Expired);
+        assert_eq!(
+            held.usable_for(Moment { wall: UnixTime::default(), monotonic: moment(1_780).monotonic }).as_secs(),
+            10
+        );
+    }
+
+    #[test]
+    fn the_tokens_own_end_counts_if_it_is_earlier() {
+        assert_eq!(held(1_800, Some(1_000)).usable_for(moment(0)).as_secs(), 990);
+        assert_eq!(held(1_800, Some(9_000)).usable_for(moment(0)).as_secs(), 1_790);
+        assert_eq!(held(1_800, Some(0)).check(moment(0)), TokenCheck::Expired);
+        assert_eq!(held(1_800, Some(1_000)).expires.left(moment(0)).as_secs(), 1_000);
+    }
+
+    #[test]
+    fn debug_shows_the_generation_only() {
+        let token = held(1, None).token;
+        assert_eq!(format!("{token:?}"), "AccessToken { generation: 7, .. }");
+        assert_eq!((token.generation(), token.instance()), (7, 0));
+    }
+}
