@@ -1,0 +1,184 @@
+//! One accepted connection, from its handshake to its end.
+
+use super::io::{ServerIo, Stream};
+use super::observe::{Activity, Observed};
+use super::{Context, PeerInfo};
+use crate::metrics::ConnectionFault;
+use artstore_metrics::Clock;
+use artstore_tls::{Acceptor, TlsErrorType};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// Serves the connection to its end.
+pub(super) async fn run<C: Clock>(
+    tcp: TcpStream,
+    remote: SocketAddr,
+    acceptor: Option<Acceptor<C>>,
+    context: Arc<Context<C>>,
+) {
+    let listener = context.settings.listener;
+    // Responses are written whole: waiting to fill a segment only delays their end. A failure costs no more.
+    let _ = tcp.set_nodelay(true);
+    let stream = match acceptor {
+        None => Stream::Plain(tcp),
+        Some(acceptor) => {
+            let accepted = tokio::select! {
+                biased;
+                // A connection that has no request yet is not waited for.
+                () = context.shutdown.cancelled() => return,
+                accepted = handshake(&acceptor, tcp, &context) => accepted,
+            };
+            match accepted {
+                Ok(stream) => stream,
+                Err(fault) => return context.metrics.fault(listener, fault),
+            }
+        }
+    };
+    let (certificate, http2) = match &stream {
+        Stream::Plain(_) => (None, false),
+        Stream::Tls(stream) => (stream.peer_certificate().cloned().map(Arc::new), stream.alpn() == Some(b"h2")),
+    };
+    let io = ServerIo::new(stream, context.settings.write_timeout);
+    let notes = io.notes();
+    let activity = Activity::new(&context.clock);
+    let observed = Observed::new(&context, PeerInfo { remote, certificate }, Arc::clone(&activity));
+    let ended = if http2 {
+        serve_http2(io, observed, &activity, &context).await
+    } else {
+        serve_http1(io, observed, &activity, &context).await
+    };
+    let fault = match ended {
+        Ended::Well => return,
+        Ended::Late => ConnectionFault::HeaderTimeout,
+        Ended::CutOff => ConnectionFault::Drain,
+        Ended::Badly if notes.write_timed_out() => ConnectionFault::WriteTimeout,
+        Ended::Badly => ConnectionFault::Protocol,
+    };
+    tracing::debug!(%remote, listener = listener.label(), fault = fault.label(), "a connection ended before it should");
+    context.metrics.fault(listener, fault);
+}
+
+/// The TLS handshake, when it is this connection's turn.
+async fn handshake<C: Clock>(
+    acceptor: &Acceptor<C>,
+    tcp: TcpStream,
+    context: &Context<C>,
+) -> Result<Stream, ConnectionFault> {
+    // The semaphore is never closed; each handshake has its own deadline, so the turn comes.
+    let _turn = context.handshakes.acquire().await;
+    match acceptor.accept(tcp).await {
+        Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+        Err(error) => {
+            tracing::debug!(%error, "a handshake failed");
+            Err(if error.kind() == TlsErrorType::NotTls {
+                ConnectionFault::PlainHttp
+            } else {
+                ConnectionFault::Handshake
+            })
+        }
+    }
+}
+
+/// How a connection ended.
+enum Ended {
+    Well,
+    /// No head of a request in time.
+    Late,
+    CutOff,
+    Badly,
+}
+
+async fn serve_http1<C: Clock>(
+    io: ServerIo,
+    observed: Observed<C>,
+    activity: &Activity,
+    context: &Context<C>,
+) -> Ended {
+    let settings = &context.settings;
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // hyper starts this timer when a request ends, so it is the idle time-out as well.
+        .header_read_timeout(settings.idle_timeout)
+        .max_header_size(settings.max_header_bytes)
+        .max_headers(settings.max_headers)
+        .serve_connection(TokioIo::new(io), service_fn(move |request| observed.clone().answer(request)));
+    let mut connection = std::pin::pin!(connection);
+    supervise(connection.as_mut(), |connection| connection.graceful_shutdown(), activity, context).await
+}
+
+async fn serve_http2<C: Clock>(
+    io: ServerIo,
+    observed: Observed<C>,
+    activity: &Activity,
+    context: &Context<C>,
+) -> Ended {
+    let settings = &context.settings;
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(settings.max_http2_streams)
+        .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(settings.header_read_timeout)
+        .serve_connection(TokioIo::new(io), service_fn(move |request| observed.clone().answer(request)));
+    let mut connection = std::pin::pin!(connection);
+    supervise(connection.as_mut(), |connection| connection.graceful_shutdown(), activity, context).await
+}
+
+/// Runs a connection under its time-outs, and asks it to end when the server does or when it was idle for long.
+async fn supervise<F, C: Clock>(
+    mut connection: Pin<&mut F>,
+    end_gracefully: impl Fn(Pin<&mut F>),
+    activity: &Activity,
+    context: &Context<C>,
+) -> Ended
+where
+    F: Future<Output = hyper::Result<()>>,
+{
+    let mut ending = false;
+    let mut wait = context.settings.header_read_timeout;
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => {
+                return match ended {
+                    Ok(()) => Ended::Well,
+                    Err(error) => classify(&error, activity),
+                };
+            }
+            () = context.cut_off.cancelled() => return Ended::CutOff,
+            () = context.shutdown.cancelled(), if !ending => {
+                if !activity.any_request() {
+                    // Nothing was asked yet: hyper would wait for the rest of a head that has begun.
+                    return Ended::Well;
+                }
+                ending = true;
+                end_gracefully(connection.as_mut());
+            }
+            () = tokio::time::sleep(wait), if !ending => {
+                if !activity.any_request() {
+                    return Ended::Late;
+                }
+                let idle = activity.idle_for(context.clock.monotonic());
+                if idle.is_some_and(|idle| idle >= context.settings.idle_timeout) {
+                    ending = true;
+                    end_gracefully(connection.as_mut());
+                }
+                wait = context.settings.idle_timeout.saturating_sub(idle.unwrap_or(Duration::ZERO));
+            }
+        }
+    }
+}
+
+fn classify(error: &hyper::Error, activity: &Activity) -> Ended {
+    if error.is_timeout() {
+        // Between two requests it is how an idle connection ends.
+        return if activity.any_request() { Ended::Well } else { Ended::Late };
+    }
+    // A client that goes away without a request, or between two, has done nothing wrong.
+    if activity.in_progress() == 0 && !error.is_parse() { Ended::Well } else { Ended::Badly }
+}

@@ -1,0 +1,220 @@
+//! The server loop: accept, hand each connection to a task of its own, and drain on shutdown.
+
+mod connection;
+mod io;
+mod observe;
+
+use crate::metrics::{ConnectionFault, Listener, ServerMetrics};
+use artstore_metrics::{Clock, SystemClock};
+use artstore_tls::{Acceptor, PeerCertificate};
+use axum::Router;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The whole HTTP answer for a client that speaks plain HTTP to a TLS port; for
+/// `artstore_tls::AcceptorSettings::plain_text_answer`.
+pub const PLAIN_HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
+content-length: 52\r\nconnection: close\r\n\r\nThis port speaks TLS: use an https:// URL instead.\r\n";
+
+/// How long `accept` pauses after it failed; the usual cause, no file descriptors left, does not go away at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long connections that are cut off may take to be gone.
+const CUT_OFF: Duration = Duration::from_secs(1);
+
+/// Limits and time-outs of a [`Server`].
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Which of the module's listeners this is, for metrics and logs. Default `main`.
+    pub listener: Listener,
+    /// Open connections; more wait in the kernel's queue. Default 1024.
+    pub max_connections: usize,
+    /// TLS handshakes at one time; more wait, within their connection's own deadline. Default 256.
+    pub max_handshakes: usize,
+    /// From the end of the handshake to the end of the first request's head. Default 30 s.
+    pub header_read_timeout: Duration,
+    /// How long a connection without a request is kept, which is also the limit of every later request's head. Default 75 s:
+    /// more than our clients', so that they close first.
+    pub idle_timeout: Duration,
+    /// The longest time that a client may refuse to take more of a response. Default 60 s.
+    pub write_timeout: Duration,
+    /// Bytes of a request's head. Default 32 KiB.
+    pub max_header_bytes: usize,
+    /// Headers of a request. Default 100.
+    pub max_headers: usize,
+    /// Requests at one time on one HTTP/2 connection. Default 100.
+    pub max_http2_streams: u32,
+    /// How long requests in progress may go on after shutdown began. Default 30 s.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            listener: Listener::Main,
+            max_connections: 1024,
+            max_handshakes: 256,
+            header_read_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(60),
+            max_header_bytes: 32 * 1024,
+            max_headers: 100,
+            max_http2_streams: 100,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Who sent a request: an extension of every request that a [`Server`] hands to its router.
+#[derive(Debug, Clone)]
+pub struct PeerInfo {
+    /// The other end of the connection.
+    pub remote: SocketAddr,
+    /// The client's certificate, if it showed one; verified.
+    pub certificate: Option<Arc<PeerCertificate>>,
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were open when shutdown began.
+    pub open: usize,
+    /// Those of them that did not end within the drain time-out and were cut off.
+    pub cut_off: usize,
+}
+
+/// One listener with its router.
+pub struct Server<C: Clock = SystemClock> {
+    listener: TcpListener,
+    acceptor: Option<Acceptor<C>>,
+    context: Context<C>,
+}
+
+/// What every connection of a server shares.
+struct Context<C: Clock> {
+    router: Router,
+    settings: ServerSettings,
+    metrics: ServerMetrics,
+    clock: C,
+    handshakes: Semaphore,
+    /// No new request, end those in progress.
+    shutdown: CancellationToken,
+    /// End at once.
+    cut_off: CancellationToken,
+}
+
+impl<C: Clock> Server<C> {
+    /// A server that speaks plain HTTP; [`with_tls`](Self::with_tls) makes it speak TLS.
+    #[must_use]
+    pub fn new(
+        listener: TcpListener,
+        router: Router,
+        settings: ServerSettings,
+        metrics: ServerMetrics,
+        clock: C,
+    ) -> Self {
+        let handshakes = Semaphore::new(settings.max_handshakes.max(1));
+        let (shutdown, cut_off) = (CancellationToken::new(), CancellationToken::new());
+        let context = Context { router, settings, metrics, clock, handshakes, shutdown, cut_off };
+        Self { listener, acceptor: None, context }
+    }
+
+    /// The same server, on TLS.
+    #[must_use]
+    pub fn with_tls(mut self, acceptor: Acceptor<C>) -> Self {
+        self.acceptor = Some(acceptor);
+        self
+    }
+
+    /// The address that is listened on.
+    ///
+    /// # Errors
+    /// If the operating system does not say.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `shutdown`; then refuses new connections, lets requests in progress end, and cuts off what is left when
+    /// the drain time-out is over.
+    pub async fn serve(self, shutdown: CancellationToken) -> Drained {
+        let Self { listener, acceptor, context } = self;
+        let context = Arc::new(Context { shutdown, ..context });
+        let tasks = TaskTracker::new();
+        accept(&listener, acceptor.as_ref(), &context, &tasks).await;
+        // From here on new connections are refused.
+        drop(listener);
+        tasks.close();
+        let open = tasks.len();
+        let drained = tokio::time::timeout(context.settings.drain_timeout, tasks.wait()).await.is_ok();
+        let cut_off = if drained { 0 } else { tasks.len() };
+        if cut_off > 0 {
+            context.cut_off.cancel();
+            // They only have to notice.
+            let _ = tokio::time::timeout(CUT_OFF, tasks.wait()).await;
+        }
+        tracing::info!(listener = context.settings.listener.label(), open, cut_off, "listener drained");
+        Drained { open, cut_off }
+    }
+}
+
+impl<C: Clock> std::fmt::Debug for Server<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+/// Accepts until shutdown. Nothing here waits for a client.
+async fn accept<C: Clock>(
+    listener: &TcpListener,
+    acceptor: Option<&Acceptor<C>>,
+    context: &Arc<Context<C>>,
+    tasks: &TaskTracker,
+) {
+    let (settings, metrics) = (&context.settings, &context.metrics);
+    let places = Arc::new(Semaphore::new(settings.max_connections.max(1)));
+    let next = async || -> std::io::Result<(TcpStream, SocketAddr)> { listener.accept().await };
+    loop {
+        let place = tokio::select! {
+            biased;
+            () = context.shutdown.cancelled() => return,
+            place = Arc::clone(&places).acquire_owned() => place,
+        };
+        // The semaphore is never closed.
+        let Ok(place) = place else { return };
+        let accepted = tokio::select! {
+            biased;
+            () = context.shutdown.cancelled() => return,
+            accepted = next() => accepted,
+        };
+        match accepted {
+            Ok((tcp, remote)) => {
+                let open = metrics.connection(settings.listener);
+                let (acceptor, context) = (acceptor.cloned(), Arc::clone(context));
+                tasks.spawn(async move {
+                    connection::run(tcp, remote, acceptor, context).await;
+                    drop((open, place));
+                });
+            }
+            Err(error) if is_the_peers(&error) => {}
+            Err(error) => {
+                metrics.fault(settings.listener, ConnectionFault::Accept);
+                tracing::error!(%error, listener = settings.listener.label(), "cannot accept connections");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Whether `accept` failed because that one client has gone again.
+fn is_the_peers(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests;
