@@ -10,9 +10,12 @@ pub fn register(registry: &Registry) {
     register_from(registry, Path::new("/proc"));
 }
 
+/// How one number is read; `None` if it cannot be.
+type Read = fn(&Process) -> Option<f64>;
+
 fn register_from(registry: &Registry, root: &Path) {
     let process = Arc::new(Process::new(root));
-    let families: [(&'static Family, fn(&Process) -> Option<f64>); 7] = [
+    let families: [(&'static Family, Read); 7] = [
         (&metrics::PROCESS_CPU, Process::cpu_seconds),
         (&metrics::PROCESS_RESIDENT, |process| process.status_bytes("VmRSS:")),
         (&metrics::PROCESS_VIRTUAL, |process| process.status_bytes("VmSize:")),

@@ -219,7 +219,7 @@ impl<C: Clock> Inner<C> {
             Ok(response) => Ok(self.answered(response, connection, progress).await),
             Err(mut failure) => {
                 let unsent = failure.take_message();
-                Err(self.failed(&failure.into_error(), unsent, replay, connection, sent))
+                Err(self.failed(&failure.into_error(), unsent, replay, &connection, sent))
             }
         }
     }
@@ -251,7 +251,7 @@ impl<C: Clock> Inner<C> {
         error: &hyper::Error,
         unsent: Option<Request<WatchedBody>>,
         replay: Option<Request<()>>,
-        connection: Connection,
+        connection: &Connection,
         sent: SentSpan,
     ) -> Failed {
         let reused = sent.reused;
