@@ -1,1 +1,34 @@
-//! End-to-end tests: real processes, real sockets, real clients.
+//! What the end-to-end tests share: real processes, plain curl, scrapes, forged tokens, bounded waiting.
+//!
+//! [`up`] runs `artstore up`, [`parts`] each module by itself, [`process`] any command of the binary, [`curl`] is the client,
+//! [`scrape`] reads `/metrics`, [`contract`] is what a scrape must hold, [`token`] makes tokens that the Admin Module never
+//! would, [`certificates`] a CA, [`payload`] files; [`poll`] waits. A helper that cannot do its work fails the test.
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a library of tests only: what fails here fails the test"
+)]
+
+pub mod certificates;
+pub mod contract;
+pub mod curl;
+pub mod parts;
+pub mod payload;
+pub mod poll;
+pub mod process;
+pub mod scrape;
+pub mod token;
+pub mod up;
+
+/// Whether the large files are asked for: `ARTSTORE_E2E_BIG=1`.
+#[must_use]
+pub fn big() -> bool {
+    std::env::var_os("ARTSTORE_E2E_BIG").is_some_and(|value| value == "1")
+}
+
+/// Whether the long runs are asked for: `ARTSTORE_E2E_SOAK=1`.
+#[must_use]
+pub fn soak() -> bool {
+    std::env::var_os("ARTSTORE_E2E_SOAK").is_some_and(|value| value == "1")
+}
