@@ -1,14 +1,20 @@
 //! Plain curl: what a client developer types, and what came back.
 
+use crate::poll;
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
 use tempfile::TempDir;
+
+/// What curl prints when it is done.
+const WRITE_OUT: &str = "%{http_code} %{size_upload}";
 
 /// One curl command in the making. `Debug` shows its arguments.
 #[derive(Debug, Clone)]
 pub struct Curl {
     arguments: Vec<OsString>,
+    output: Option<PathBuf>,
 }
 
 /// What came back.
@@ -16,6 +22,8 @@ pub struct Curl {
 pub struct Answer {
     /// The HTTP status; 0 if there was no answer.
     pub status: u16,
+    /// Bytes of the body that were sent.
+    pub sent: u64,
     /// curl's exit code: 0, or what broke.
     pub exit: i32,
     /// Header fields of the last answer, names in lower case.
@@ -37,13 +45,20 @@ impl Curl {
     /// A request to `url`, trusting the CA in the file `ca`.
     #[must_use]
     pub fn new(url: &str, ca: &Path) -> Self {
-        Self { arguments: vec![url.into(), "--cacert".into(), ca.into()] }
+        Self { arguments: vec![url.into(), "--cacert".into(), ca.into()], output: None }
     }
 
     /// A request over plain HTTP.
     #[must_use]
     pub fn plain(url: &str) -> Self {
-        Self { arguments: vec![url.into()] }
+        Self { arguments: vec![url.into()], output: None }
+    }
+
+    /// The same with the body in this file instead of in memory.
+    #[must_use]
+    pub fn into_file(mut self, path: &Path) -> Self {
+        self.output = Some(path.to_owned());
+        self
     }
 
     /// More arguments.
@@ -79,9 +94,9 @@ impl Curl {
     pub fn start(&self, piped: bool) -> Sending {
         let files = TempDir::new().unwrap();
         let mut command = Command::new("curl");
-        command.args(["--silent", "--show-error", "--max-time", "300", "--noproxy", "*", "--write-out", "%{http_code}"]);
+        command.args(["--silent", "--show-error", "--max-time", "300", "--noproxy", "*", "--write-out", WRITE_OUT]);
         command.arg("--dump-header").arg(files.path().join("headers"));
-        command.arg("--output").arg(files.path().join("body"));
+        command.arg("--output").arg(self.output.clone().unwrap_or_else(|| files.path().join("body")));
         command.args(&self.arguments);
         command.stdin(if piped { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
         Sending { child: command.spawn().unwrap(), files }
@@ -112,6 +127,21 @@ impl Sending {
         self.child.wait().unwrap();
     }
 
+    /// Waits for its end with its standard input held open: a client that stalls.
+    #[must_use]
+    pub fn finish_with(self, stdin: ChildStdin) -> Answer {
+        let files = self.files.path().to_owned();
+        let answer = std::thread::spawn(move || self.finish());
+        // curl waits for its standard input even after the answer, unless the server closes the connection.
+        poll::until("an answer to a client that stalls", Duration::from_secs(60), || {
+            let whole = |text: String| text.ends_with("\r\n\r\n");
+            let answered = std::fs::read_to_string(files.join("headers")).is_ok_and(whole);
+            (answered || answer.is_finished()).then_some(())
+        });
+        drop(stdin);
+        answer.join().unwrap()
+    }
+
     /// Waits for its end.
     ///
     /// # Panics
@@ -122,8 +152,11 @@ impl Sending {
         let headers = std::fs::read_to_string(self.files.path().join("headers")).unwrap_or_default();
         let last = headers.trim_end().rsplit("\r\n\r\n").next().unwrap_or_default();
         let fields = last.lines().filter_map(|line| line.split_once(':'));
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let (status, sent) = printed.split_once(' ').unwrap_or_default();
         Answer {
-            status: String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0),
+            status: status.parse().unwrap_or(0),
+            sent: sent.trim().parse().unwrap_or(0),
             exit: output.status.code().unwrap_or(-1),
             headers: fields.map(|(name, value)| (name.trim().to_lowercase(), value.trim().to_owned())).collect(),
             body: std::fs::read(self.files.path().join("body")).unwrap_or_default(),

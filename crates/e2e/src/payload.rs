@@ -88,8 +88,10 @@ impl Payload {
     /// Never: the digest is hexadecimal.
     #[must_use]
     pub fn digest_field(&self) -> String {
-        let bytes: Vec<u8> =
-            (0..self.sha256.len()).step_by(2).map(|i| u8::from_str_radix(&self.sha256[i..i + 2], 16).unwrap()).collect();
+        let bytes: Vec<u8> = (0..self.sha256.len())
+            .step_by(2)
+            .map(|i| u8::from_str_radix(&self.sha256[i..i + 2], 16).unwrap())
+            .collect();
         format!("sha-256=:{}:", base64::engine::general_purpose::STANDARD.encode(bytes))
     }
 }

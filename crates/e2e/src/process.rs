@@ -14,7 +14,8 @@ use crate::poll;
 /// When it is not there.
 #[must_use]
 pub fn binary() -> PathBuf {
-    let path = std::env::var_os("ARTSTORE_BIN").map_or_else(|| workspace().join("target/release/artstore"), PathBuf::from);
+    let path =
+        std::env::var_os("ARTSTORE_BIN").map_or_else(|| workspace().join("target/release/artstore"), PathBuf::from);
     assert!(path.is_file(), "{} is missing: run cargo build --release -p artstore", path.display());
     path
 }

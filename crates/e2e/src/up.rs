@@ -97,7 +97,8 @@ impl House {
     #[must_use]
     pub fn ask_token(&self, scope: Option<&str>) -> Answer {
         let account = format!("{}:{}", self.var("ARTSTORE_CLIENT_ID"), self.var("ARTSTORE_CLIENT_SECRET"));
-        let mut curl = self.admin("/oauth2/token").with(["--user", &account, "--data", "grant_type=client_credentials"]);
+        let mut curl =
+            self.admin("/oauth2/token").with(["--user", &account, "--data", "grant_type=client_credentials"]);
         if let Some(scope) = scope {
             curl = curl.with(["--data-urlencode", &format!("scope={scope}")]);
         }
@@ -255,7 +256,9 @@ pub fn data_folder(folder: &Path) -> PathBuf {
 pub fn command(folder: &Path, extra: &[String]) -> Command {
     let mut command = artstore();
     command.current_dir(folder).arg("up").arg("--data").arg(data_folder(folder));
-    for flag in ["admin", "element-edit", "element-rw", "ingester", "ops", "admin-ops", "element-edit-ops", "element-rw-ops"] {
+    for flag in
+        ["admin", "element-edit", "element-rw", "ingester", "ops", "admin-ops", "element-edit-ops", "element-rw-ops"]
+    {
         command.args([format!("--{flag}"), "127.0.0.1:0".to_owned()]);
     }
     command.args(extra);

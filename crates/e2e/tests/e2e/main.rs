@@ -1,1 +1,11 @@
-//! The tests.
+//! The end-to-end tests, in one binary: each starts the release binary on free ports in a folder of its own.
+#![expect(clippy::panic, clippy::unwrap_used, reason = "tests, and helpers of tests: what fails here fails the test")]
+
+mod bad_input;
+mod contract;
+mod crash;
+mod memory;
+mod path;
+mod shutdown;
+mod truth;
+mod unavailable;
