@@ -17,6 +17,8 @@ mod operations;
 pub mod problem;
 pub mod process;
 mod server;
+#[cfg(test)]
+mod testing;
 
 pub use body::{Body, BoxError};
 pub use client::{Client, ClientError, ClientErrorKind, ClientSettings, ResponseBody, ResponseTimeout};

@@ -170,6 +170,10 @@ impl<C: Clock> Inner<C> {
     async fn send(&self, mut request: Request<Body>) -> Result<Response<ResponseBody>, ClientError> {
         let target = Target::of(request.uri())?;
         prepare(&mut request, &target)?;
+        if target.key.tls && self.connector.is_none() {
+            let detail = "https, but this client has no TLS";
+            return Err(ClientError::unsent(ClientErrorKind::InvalidRequest, detail));
+        }
         let host = self.pool.host(&target.key);
         let connection = self.acquire(&host, &target, Want::Any).await?;
         let failed = match self.exchange(connection, request).await {
