@@ -129,7 +129,10 @@ struct State {
 pub(crate) fn body(reader: Reader, plan: BodyPlan) -> (Body, Gatekeeper, Arc<Moved>) {
     let (sender, gate) = watch::channel(Gate::Waiting);
     let moved = Arc::new(Moved::default());
-    let state = State { reader, plan, moved: Arc::clone(&moved), hasher: Sha256::new(), gate };
+    let mut state = State { reader, plan, moved: Arc::clone(&moved), hasher: Sha256::new(), gate };
+    if state.plan.size == Some(0) {
+        end(&mut state);
+    }
     let pieces = stream::try_unfold(state, |mut state| async move {
         Ok::<_, BoxError>(next(&mut state).await?.map(|piece| (http_body::Frame::data(piece), state)))
     });
@@ -137,6 +140,9 @@ pub(crate) fn body(reader: Reader, plan: BodyPlan) -> (Body, Gatekeeper, Arc<Mov
 }
 
 async fn next(state: &mut State) -> Result<Option<Bytes>, BoxError> {
+    if state.moved.ended() {
+        return Ok(None);
+    }
     pass(&mut state.gate, state.plan.continue_wait).await?;
     let mut buffer = BytesMut::with_capacity(state.plan.chunk_bytes);
     let mut reader = state.reader.lock().await;
@@ -146,29 +152,28 @@ async fn next(state: &mut State) -> Result<Option<Bytes>, BoxError> {
         read = reader.read_buf(&mut buffer) => read.map_err(|error| fail(&state.moved, error))?,
     };
     let before = state.moved.bytes();
-    if read == 0 {
-        drop(reader);
-        return end(state, before);
-    }
     let done = before.saturating_add(read as u64);
-    if state.plan.size.is_some_and(|size| done > size) {
+    state.moved.bytes.store(done, Ordering::Release);
+    drop(reader);
+    if state.plan.size.is_some_and(|size| done > size || (read == 0 && done != size)) {
         return Err(fail(&state.moved, changed(done)).into());
     }
     state.hasher.update(&buffer);
-    state.moved.bytes.store(done, Ordering::Release);
-    drop(reader);
+    // A body of known length is not polled again after its last byte, so that is its end.
+    if read == 0 || state.plan.size == Some(done) {
+        end(state);
+    }
+    if read == 0 {
+        return Ok(None);
+    }
     (state.plan.progress)(&Event::Moving { done, total: state.plan.size });
     Ok(Some(buffer.freeze()))
 }
 
-fn end(state: &mut State, done: u64) -> Result<Option<Bytes>, BoxError> {
-    if state.plan.size.is_some_and(|size| done != size) {
-        return Err(fail(&state.moved, changed(done)).into());
-    }
+fn end(state: &mut State) {
     let digest = Digest::finish(std::mem::take(&mut state.hasher));
     *state.moved.digest.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
     state.moved.ended.store(true, Ordering::Release);
-    Ok(None)
 }
 
 /// Waits until the gate is open, or for so long; a shut gate is an error, which closes the connection.

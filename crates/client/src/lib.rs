@@ -9,6 +9,7 @@
 
 mod backoff;
 mod body;
+mod connect;
 mod digest;
 mod download;
 mod error;
@@ -21,6 +22,8 @@ mod token;
 mod upload;
 mod wire;
 
+pub use artstore_auth::SecretSource;
+pub use connect::{AccessTokenText, ConnectError, ConnectSettings, Connection};
 pub use digest::{Digest, InvalidDigest};
 pub use download::{DownloadOptions, Downloaded, Downloader, Overwrite, Target};
 pub use error::{Category, Error, Refusal};

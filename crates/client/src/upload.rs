@@ -230,7 +230,7 @@ impl Uploader {
         let (content, gate, moved) = body(reader, body_plan);
         let request = self.request(plan, bearer, content, &gate)?;
         let answer = tokio::select! {
-            answer = self.session.send_watched(&plan.target, request) => answer,
+            answer = self.session.send_watched(PATH, request) => answer,
             stalled = watch_stall(&moved, limits.stall, limits.answer) => {
                 Err(self.session.wire_error(PATH, WireErrorKind::Timeout, stalled))
             }
@@ -249,7 +249,7 @@ impl Uploader {
             Source::File(_) => true,
             // The lock is free once the last attempt's body is gone or has seen the shut gate.
             Source::Stream(shared) => {
-                tokio::time::timeout(limits.stall, shared.lock()).await.is_ok() && moved.bytes() == 0 && !moved.ended()
+                tokio::time::timeout(limits.stall, shared.lock()).await.is_ok() && moved.bytes() == 0
             }
         };
         Ok(Attempt { result, ended: moved.ended(), bytes: moved.bytes(), restartable })

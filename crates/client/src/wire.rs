@@ -1,5 +1,7 @@
 //! What carries a request to the Ingester: a small seam over the pooled HTTP client, so that tests can stand in for the network.
 
+use artstore_http::{Client, ClientError, ClientErrorKind};
+use artstore_metrics::Clock;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
@@ -62,6 +64,27 @@ impl WireError {
     pub fn new(kind: WireErrorKind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into() }
     }
+}
+
+impl<C: Clock> Wire for Client<C> {
+    fn send(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, WireError>> {
+        Box::pin(async move {
+            let response = Self::send(self, request).await.map_err(|error| wire_error(&error))?;
+            Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+        })
+    }
+}
+
+fn wire_error(error: &ClientError) -> WireError {
+    let kind = match error.kind() {
+        ClientErrorKind::Dns => WireErrorKind::Dns,
+        ClientErrorKind::Connect => WireErrorKind::Connect,
+        ClientErrorKind::Tls(_) => WireErrorKind::Tls,
+        ClientErrorKind::Timeout | ClientErrorKind::PoolExhausted => WireErrorKind::Timeout,
+        ClientErrorKind::Transport | ClientErrorKind::RequestBody => WireErrorKind::Transport,
+        ClientErrorKind::InvalidRequest => WireErrorKind::Invalid,
+    };
+    WireError::new(kind, error.to_string())
 }
 
 /// An empty body.
