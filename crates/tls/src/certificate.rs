@@ -159,3 +159,81 @@ fn escaped(value: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, KeyPair, SanType};
+
+    fn issued(subject: &[(DnType, DnValue)], names: Vec<SanType>) -> CertificateInfo {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        for (kind, value) in subject {
+            params.distinguished_name.push(kind.clone(), value.clone());
+        }
+        params.subject_alt_names = names;
+        params.not_before = time::OffsetDateTime::from_unix_timestamp(-5).unwrap();
+        params.not_after = time::OffsetDateTime::from_unix_timestamp(86_400).unwrap();
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        CertificateInfo::from_der(certificate.der()).unwrap()
+    }
+
+    #[test]
+    fn subjects_are_rfc_4514_strings() {
+        let utf8 = |text: &str| DnValue::Utf8String(text.to_owned());
+        let info = issued(
+            &[
+                (DnType::CountryName, DnValue::PrintableString("DE".try_into().unwrap())),
+                (DnType::StateOrProvinceName, utf8("Berlin")),
+                (DnType::LocalityName, utf8("#1")),
+                (DnType::OrganizationName, utf8("Art, \"Store\" <a+b>; \\ ")),
+                (DnType::OrganizationalUnitName, utf8(" x\ny")),
+                (DnType::CustomDnType(vec![2, 5, 4, 9]), utf8("Street")),
+                (DnType::CustomDnType(vec![0, 9, 2342, 19_200_300, 100, 1, 1]), utf8("uid")),
+                (DnType::CustomDnType(vec![0, 9, 2342, 19_200_300, 100, 1, 25]), utf8("dc")),
+                (DnType::CustomDnType(vec![2, 5, 4, 5]), utf8("serial")),
+                (DnType::CommonName, utf8("Grüße")),
+            ],
+            Vec::new(),
+        );
+        assert_eq!(
+            info.subject,
+            "CN=Grüße,2.5.4.5=serial,DC=dc,UID=uid,STREET=Street,OU=\\ x\\0Ay,\
+             O=Art\\, \\\"Store\\\" \\<a\\+b\\>\\; \\\\\\ ,L=\\#1,ST=Berlin,C=DE"
+        );
+        assert_eq!(info.issuer, info.subject);
+    }
+
+    #[test]
+    fn a_text_that_is_none_is_written_in_hexadecimal() {
+        let info = issued(&[(DnType::CommonName, DnValue::BmpString("ab".try_into().unwrap()))], Vec::new());
+        assert_eq!(info.subject, "CN=#00610062");
+    }
+
+    #[test]
+    fn an_empty_subject_is_shown_as_the_first_name() {
+        let names = vec![
+            SanType::OtherName((vec![1, 2, 3], rcgen::OtherNameValue::Utf8String("other".to_owned()))),
+            SanType::DnsName("a.example".try_into().unwrap()),
+            SanType::IpAddress("10.0.0.1".parse().unwrap()),
+            SanType::IpAddress("::1".parse().unwrap()),
+            SanType::URI("urn:x".try_into().unwrap()),
+            SanType::Rfc822Name("a@b.example".try_into().unwrap()),
+        ];
+        let info = issued(&[], names);
+        assert_eq!(info.subject, "a.example");
+        assert_eq!(info.names, ["a.example", "10.0.0.1", "::1", "urn:x", "a@b.example"]);
+        assert_eq!(issued(&[], Vec::new()).subject, "");
+    }
+
+    #[test]
+    fn validity_and_identity() {
+        let info = issued(&[], Vec::new());
+        assert_eq!((info.not_before, info.not_after), (UnixTime::default(), UnixTime::from_secs(86_400)));
+        assert_eq!(info.days_left(UnixTime::from_secs(43_200)), 0.5);
+        assert_eq!(info.days_left(UnixTime::from_secs(2 * 86_400)), -1.0);
+        assert_eq!(info.fingerprint(), hex(&info.sha256_fingerprint));
+        assert_eq!(hex(&sha256(b"abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert!(!info.serial.is_empty());
+    }
+}

@@ -101,6 +101,8 @@ pub struct ClientStream {
     failed_write: Option<FailedWrite>,
     /// A task that waits for data while a failed write reads in its place.
     reader: Option<Waker>,
+    /// We said goodbye: an end that follows is our own doing.
+    closing: bool,
     _active: GaugeGuard,
 }
 
@@ -117,6 +119,7 @@ impl ClientStream {
             handshake: Some(handshake),
             failed_write: None,
             reader: None,
+            closing: false,
             _active: active,
         };
         if stream.is_settled_by_now() {
@@ -166,6 +169,15 @@ impl ClientStream {
         io::Error::new(kind, error)
     }
 
+    /// The connection broke before the verdict; if we were closing it and no alert says otherwise, it stays unsettled.
+    fn broken(&mut self, error: io::Error) -> io::Error {
+        let (kind, tls) = (error.kind(), TlsError::from_io(&error, self.state.answer));
+        match tls.found_by() {
+            FoundBy::Transport if self.closing => error,
+            FoundBy::Transport | FoundBy::Peer | FoundBy::Local => self.refused(tls, kind),
+        }
+    }
+
     /// After a refusal every operation reports it.
     fn earlier_refusal(&self) -> io::Result<()> {
         self.state.tls_failure().map_or(Ok(()), |error| Err(io::Error::new(io::ErrorKind::ConnectionAborted, error)))
@@ -174,6 +186,7 @@ impl ClientStream {
     /// The result of a read of `count` bytes, with what it says about the verdict.
     fn judge_read(&mut self, read: io::Result<usize>) -> io::Result<usize> {
         match read {
+            Ok(0) if self.closing && !self.is_settled_by_now() => Ok(0),
             Ok(0) if !self.is_settled_by_now() => {
                 let error = TlsError::new(TlsErrorType::Closed, FoundBy::Transport, "closed before the first record");
                 Err(self.refused(error, io::ErrorKind::UnexpectedEof))
@@ -187,10 +200,7 @@ impl ClientStream {
                 self.accepted();
                 Err(error)
             }
-            Err(error) => {
-                let kind = error.kind();
-                Err(self.refused(TlsError::from_io(&error, self.state.answer), kind))
-            }
+            Err(error) => Err(self.broken(error)),
         }
     }
 
@@ -223,12 +233,11 @@ impl ClientStream {
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
-        if let (Some(_), None) = (&self.handshake, &verdict) {
-            let error = TlsError::from_io(&failed.error, self.state.answer);
-            let kind = failed.error.kind();
-            return Poll::Ready(Some(self.refused(error, kind)));
-        }
-        Poll::Ready(Some(if self.state.is_settled() { failed.error } else { verdict.unwrap_or(failed.error) }))
+        Poll::Ready(Some(match verdict {
+            Some(refusal) if self.handshake.is_none() && !self.state.is_settled() => refusal,
+            Some(_) | None if self.handshake.is_none() => failed.error,
+            Some(_) | None => self.broken(failed.error),
+        }))
     }
 }
 
@@ -309,6 +318,7 @@ impl AsyncWrite for ClientStream {
         if let Some(error) = ready!(this.poll_explain(cx)) {
             return Poll::Ready(Err(error));
         }
+        this.closing = true;
         let closed = Pin::new(&mut this.inner).poll_shutdown(cx);
         this.judge_write(cx, closed)
     }

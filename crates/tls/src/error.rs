@@ -216,3 +216,176 @@ fn classify_incompatible(error: &PeerIncompatible) -> TlsErrorType {
         _ => TlsErrorType::ProtocolError,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::{ServerName, UnixTime};
+    use rustls::{CertRevocationListError, ContentType, Error, HandshakeType, InconsistentKeys, OtherError};
+    use rustls::{ExtendedKeyPurpose, PeerMisbehaved};
+    use std::sync::Arc;
+
+    fn other() -> OtherError {
+        OtherError(Arc::new(io::Error::other("x")))
+    }
+
+    #[test]
+    fn verdicts_with_and_without_context() {
+        let moment = UnixTime::since_unix_epoch(std::time::Duration::ZERO);
+        let name = ServerName::try_from("a.example").unwrap();
+        for (error, kind) in [
+            (CertificateError::Expired, TlsErrorType::CertExpired),
+            (CertificateError::ExpiredContext { time: moment, not_after: moment }, TlsErrorType::CertExpired),
+            (CertificateError::NotValidYet, TlsErrorType::CertNotYetValid),
+            (CertificateError::NotValidYetContext { time: moment, not_before: moment }, TlsErrorType::CertNotYetValid),
+            (CertificateError::UnknownIssuer, TlsErrorType::CertUntrusted),
+            (CertificateError::Revoked, TlsErrorType::CertRevoked),
+            (CertificateError::UnknownRevocationStatus, TlsErrorType::RevocationUnknown),
+            (CertificateError::ExpiredRevocationList, TlsErrorType::RevocationUnknown),
+            (
+                CertificateError::ExpiredRevocationListContext { time: moment, next_update: moment },
+                TlsErrorType::RevocationUnknown,
+            ),
+            (CertificateError::NotValidForName, TlsErrorType::CertNameMismatch),
+            (
+                CertificateError::NotValidForNameContext { expected: name, presented: Vec::new() },
+                TlsErrorType::CertNameMismatch,
+            ),
+            (CertificateError::InvalidPurpose, TlsErrorType::CertWrongPurpose),
+            (
+                CertificateError::InvalidPurposeContext {
+                    required: ExtendedKeyPurpose::ClientAuth,
+                    presented: Vec::new(),
+                },
+                TlsErrorType::CertWrongPurpose,
+            ),
+            // What falls to the wildcard.
+            (CertificateError::BadEncoding, TlsErrorType::CertInvalid),
+            (CertificateError::BadSignature, TlsErrorType::CertInvalid),
+            (CertificateError::UnhandledCriticalExtension, TlsErrorType::CertInvalid),
+            (CertificateError::InvalidOcspResponse, TlsErrorType::CertInvalid),
+            (CertificateError::ApplicationVerificationFailure, TlsErrorType::CertInvalid),
+            (
+                CertificateError::UnsupportedSignatureAlgorithmContext {
+                    signature_algorithm_id: Vec::new(),
+                    supported_algorithms: Vec::new(),
+                },
+                TlsErrorType::CertInvalid,
+            ),
+            (
+                CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
+                    signature_algorithm_id: Vec::new(),
+                    public_key_algorithm_id: Vec::new(),
+                },
+                TlsErrorType::CertInvalid,
+            ),
+            (CertificateError::Other(other()), TlsErrorType::CertInvalid),
+        ] {
+            let wrapped = Error::InvalidCertificate(error.clone());
+            let classified = classify_tls_error(&wrapped, CertificateAnswer::NotRequested);
+            assert_eq!(classified, (kind, FoundBy::Local), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn errors_of_the_protocol() {
+        for (error, kind) in [
+            (Error::NoCertificatesPresented, TlsErrorType::CertMissing),
+            (Error::UnsupportedNameType, TlsErrorType::CertNameMismatch),
+            (Error::InvalidCertRevocationList(CertRevocationListError::ParseError), TlsErrorType::RevocationUnknown),
+            (Error::NoApplicationProtocol, TlsErrorType::AlpnMismatch),
+            (Error::InvalidMessage(InvalidMessage::InvalidContentType), TlsErrorType::NotTls),
+            (Error::InvalidMessage(InvalidMessage::MessageTooShort), TlsErrorType::ProtocolError),
+            (
+                Error::InappropriateMessage { expect_types: Vec::new(), got_type: ContentType::Alert },
+                TlsErrorType::ProtocolError,
+            ),
+            (
+                Error::InappropriateHandshakeMessage { expect_types: Vec::new(), got_type: HandshakeType::Finished },
+                TlsErrorType::ProtocolError,
+            ),
+            (Error::DecryptError, TlsErrorType::ProtocolError),
+            (Error::PeerMisbehaved(PeerMisbehaved::TooManyEmptyFragments), TlsErrorType::ProtocolError),
+            (Error::PeerSentOversizedRecord, TlsErrorType::ProtocolError),
+            // What falls to the wildcard.
+            (Error::EncryptError, TlsErrorType::Internal),
+            (Error::General("x".to_owned()), TlsErrorType::Internal),
+            (Error::FailedToGetCurrentTime, TlsErrorType::Internal),
+            (Error::FailedToGetRandomBytes, TlsErrorType::Internal),
+            (Error::HandshakeNotComplete, TlsErrorType::Internal),
+            (Error::BadMaxFragmentSize, TlsErrorType::Internal),
+            (Error::InconsistentKeys(InconsistentKeys::KeyMismatch), TlsErrorType::Internal),
+            (Error::Other(other()), TlsErrorType::Internal),
+        ] {
+            let classified = classify_tls_error(&error, CertificateAnswer::NotRequested);
+            assert_eq!(classified, (kind, FoundBy::Local), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn incompatible_peers() {
+        use PeerIncompatible as P;
+        for (errors, kind) in [
+            (
+                vec![
+                    P::ServerDoesNotSupportTls12Or13,
+                    P::ServerTlsVersionIsDisabledByOurConfig,
+                    P::SupportedVersionsExtensionRequired,
+                    P::Tls12NotOffered,
+                    P::Tls12NotOfferedOrEnabled,
+                    P::Tls13RequiredForQuic,
+                ],
+                TlsErrorType::ProtocolVersion,
+            ),
+            (
+                vec![
+                    P::NoCipherSuitesInCommon,
+                    P::NoKxGroupsInCommon,
+                    P::NoEcPointFormatsInCommon,
+                    P::NoSignatureSchemesInCommon,
+                    P::NoCertificateRequestSignatureSchemesInCommon,
+                    P::NamedGroupsExtensionRequired,
+                    P::KeyShareExtensionRequired,
+                    P::EcPointsExtensionRequired,
+                    P::UncompressedEcPointsRequired,
+                    P::SignatureAlgorithmsExtensionRequired,
+                ],
+                TlsErrorType::CipherMismatch,
+            ),
+            (
+                vec![
+                    P::ExtendedMasterSecretExtensionRequired,
+                    P::IncorrectCertificateTypeExtension,
+                    P::NullCompressionRequired,
+                    P::ServerSentHelloRetryRequestWithUnknownExtension,
+                    P::UnsolicitedCertificateTypeExtension,
+                    P::ServerRejectedEncryptedClientHello(None),
+                ],
+                TlsErrorType::ProtocolError,
+            ),
+        ] {
+            for error in errors {
+                assert_eq!(classify_incompatible(&error), kind, "{error:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn io_errors_carry_their_cause() {
+        let answer = CertificateAnswer::NoneSent;
+        let alert = Error::AlertReceived(AlertDescription::HandshakeFailure);
+        let error = TlsError::from_io(&io::Error::new(io::ErrorKind::InvalidData, alert), answer);
+        assert_eq!((error.kind(), error.found_by()), (TlsErrorType::CertMissing, FoundBy::Peer));
+        assert_eq!(error.to_string(), "TLS handshake failed (cert_missing): received fatal alert: HandshakeFailure");
+        let again = TlsError::from_io(&io::Error::other(error.clone()), CertificateAnswer::NotRequested);
+        assert_eq!(again, error);
+        for (kind, wanted) in [
+            (io::ErrorKind::TimedOut, TlsErrorType::Timeout),
+            (io::ErrorKind::ConnectionReset, TlsErrorType::Closed),
+            (io::ErrorKind::UnexpectedEof, TlsErrorType::Closed),
+        ] {
+            let error = TlsError::from_io(&io::Error::from(kind), answer);
+            assert_eq!((error.kind(), error.found_by()), (wanted, FoundBy::Transport));
+        }
+    }
+}

@@ -122,3 +122,83 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hello of this version field, with these extensions.
+    fn hello(legacy: [u8; 2], extensions: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut tail = Vec::new();
+        for (number, content) in extensions {
+            tail.extend(number.to_be_bytes());
+            tail.extend(u16::try_from(content.len()).unwrap().to_be_bytes());
+            tail.extend(*content);
+        }
+        let mut body = legacy.to_vec();
+        body.extend([7; 32]);
+        body.extend([0, 0, 2, 0x13, 1, 1, 0]);
+        if !extensions.is_empty() {
+            body.extend(u16::try_from(tail.len()).unwrap().to_be_bytes());
+            body.extend(tail);
+        }
+        let length = u8::try_from(body.len()).unwrap();
+        let mut bytes = vec![22, 3, 1, 0, length + 4, 1, 0, 0, length];
+        bytes.extend(body);
+        bytes
+    }
+
+    #[test]
+    fn old_hellos_are_told_from_new_ones() {
+        for (old, bytes) in [
+            (true, hello([3, 1], &[])),
+            (true, hello([3, 2], &[])),
+            (false, hello([3, 3], &[])),
+            (true, hello([3, 1], &[(0, b"name")])),
+            (false, hello([3, 3], &[(0, b"name"), (43, &[4, 3, 4, 3, 3])])),
+            (true, hello([3, 3], &[(43, &[4, 3, 2, 3, 1])])),
+            // A reserved value strewn in is no version.
+            (true, hello([3, 3], &[(43, &[4, 0x7a, 0x7a, 3, 1])])),
+            (false, b"GET / HTTP/1.1\r\n".to_vec()),
+            (false, vec![22, 3, 1, 0, 4, 2, 0, 0, 0, 3, 1]),
+            (false, vec![22, 3, 1]),
+            (false, Vec::new()),
+        ] {
+            assert_eq!(offers_only_old_versions(&bytes), old, "{bytes:?}");
+        }
+    }
+
+    /// However a hello is cut short, it is read without fault, and as far as it goes.
+    #[test]
+    fn cut_hellos_are_no_danger() {
+        let whole = hello([3, 1], &[(0, b"name"), (43, &[2, 3, 4])]);
+        for length in 0..whole.len() {
+            assert_eq!(offers_only_old_versions(&whole[..length]), length >= 11, "{length}");
+        }
+        assert!(!offers_only_old_versions(&whole));
+    }
+
+    #[test]
+    fn first_bytes() {
+        assert!([20, 21, 22, 23, 24].into_iter().all(may_be_tls));
+        assert!(!b"GPHOC \x80\x00".iter().copied().any(may_be_tls));
+    }
+
+    #[tokio::test]
+    async fn the_recorder_passes_all_and_keeps_the_beginning() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (near, mut far) = tokio::io::duplex(64 * 1024);
+        let mut near = Recorder::new(near);
+        let sent = vec![5; KEPT_BYTES + 100];
+        far.write_all(&sent).await.unwrap();
+        let mut heard = vec![0; sent.len()];
+        near.read_exact(&mut heard).await.unwrap();
+        near.write_all(b"answer").await.unwrap();
+        near.flush().await.unwrap();
+        near.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        far.read_to_end(&mut answer).await.unwrap();
+        assert_eq!((heard, answer), (sent.clone(), b"answer".to_vec()));
+        assert_eq!(near.into_parts().1, sent[..KEPT_BYTES]);
+    }
+}

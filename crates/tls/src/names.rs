@@ -100,3 +100,43 @@ pub fn parse_cipher_suite(name: &str) -> Option<CipherSuite> {
 pub fn known_cipher_suites() -> impl Iterator<Item = &'static str> {
     SUITES.iter().map(|(_, iana, _)| *iana)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_have_the_names_of_the_contract() {
+        for (version, name) in [
+            (ProtocolVersion::TLSv1_3, "TLSv1.3"),
+            (ProtocolVersion::TLSv1_2, "TLSv1.2"),
+            (ProtocolVersion::TLSv1_1, "TLSv1.1"),
+            (ProtocolVersion::TLSv1_0, "TLSv1.0"),
+            (ProtocolVersion::SSLv3, "unknown"),
+        ] {
+            assert_eq!(protocol_name(version), name);
+        }
+        assert_eq!(Protocol::parse(" tlsv1.3 "), Some(Protocol::Tls13));
+        assert_eq!(Protocol::parse("TLSv1.0"), Some(Protocol::Tls10));
+        assert_eq!(Protocol::parse("SSLv3"), None);
+    }
+
+    /// Whatever can be enabled has IANA's name, and is found by either name.
+    #[test]
+    fn every_suite_of_the_provider_is_known_by_both_names() {
+        let all = rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES;
+        assert_eq!(all.len(), SUITES.len());
+        for suite in all {
+            let (number, iana, openssl) = SUITES.iter().find(|(number, _, _)| *number == suite.suite()).unwrap();
+            assert_eq!(cipher_suite_name(suite.suite()), *iana);
+            assert_eq!(parse_cipher_suite(&iana.to_lowercase()), Some(*number));
+            assert_eq!(parse_cipher_suite(openssl), Some(*number));
+            let own = suite.suite().as_str().unwrap().replace("TLS13_", "TLS_");
+            assert_eq!(own, *iana);
+        }
+        assert_eq!(parse_cipher_suite("TLS_RSA_WITH_NULL_MD5"), None);
+        assert_eq!(cipher_suite_name(CipherSuite::TLS_RSA_WITH_AES_128_CBC_SHA), "TLS_RSA_WITH_AES_128_CBC_SHA");
+        assert_eq!(cipher_suite_name(CipherSuite::Unknown(0xfafa)), "unknown");
+        assert_eq!(known_cipher_suites().count(), 9);
+    }
+}

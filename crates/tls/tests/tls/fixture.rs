@@ -1,0 +1,157 @@
+//! Certificates, a clock that steps, a client and a server with registries of their own.
+
+use artstore_metrics::{Clock, Format, Monotonic, Registry, SystemClock, UnixTime};
+use artstore_tls::dev::{DevCa, Leaf};
+use artstore_tls::{
+    Acceptor, AcceptorSettings, CertificateMetrics, ClientAuth, ClientStream, Connector, ConnectorMetrics,
+    ConnectorSettings, Identity, ListenerMetrics, Policy, Protocol, ServerName, ServerStream, TlsError,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+
+/// Every look at the monotonic clock is 30 ms after the one before.
+#[derive(Debug, Clone)]
+pub(crate) struct StepClock {
+    steps: Arc<AtomicU32>,
+}
+
+impl Clock for StepClock {
+    fn monotonic(&self) -> Monotonic {
+        Monotonic::from_origin(Duration::from_millis(30) * self.steps.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn wall(&self) -> UnixTime {
+        SystemClock::new().wall()
+    }
+}
+
+pub(crate) fn clock() -> StepClock {
+    StepClock { steps: Arc::default() }
+}
+
+pub(crate) fn now() -> UnixTime {
+    SystemClock::new().wall()
+}
+
+/// An authority, another one that nobody trusts, and what they issue.
+pub(crate) struct World {
+    dir: TempDir,
+    pub(crate) ca: DevCa,
+    pub(crate) stranger: DevCa,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let ca = DevCa::create(dir.path().join("ca"), "Test CA", now().minus(DAY), now().plus(DAY * 400)).unwrap();
+        let stranger =
+            DevCa::create(dir.path().join("stranger"), "Strange CA", now().minus(DAY), now().plus(DAY * 400)).unwrap();
+        Self { dir, ca, stranger }
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn server(&self) -> Identity {
+        self.ca.issue("server", &Leaf::server("server", now())).unwrap().load().unwrap()
+    }
+
+    pub(crate) fn client(&self) -> Identity {
+        self.ca.issue("client", &Leaf::client("client", now())).unwrap().load().unwrap()
+    }
+
+    pub(crate) fn settings(&self) -> ConnectorSettings {
+        ConnectorSettings::new(self.ca.trust().unwrap())
+    }
+
+    pub(crate) fn mutual(&self) -> ConnectorSettings {
+        ConnectorSettings { identity: Some(self.client()), ..self.settings() }
+    }
+
+    pub(crate) fn requiring(&self) -> AcceptorSettings {
+        AcceptorSettings {
+            client_auth: ClientAuth::Required(self.ca.trust().unwrap()),
+            ..AcceptorSettings::new(self.server())
+        }
+    }
+}
+
+pub(crate) fn tls12() -> Policy {
+    let names = ["ECDHE-ECDSA-AES128-GCM-SHA256".to_owned()];
+    Policy::new(Protocol::Tls12, Some(&names)).unwrap()
+}
+
+pub(crate) fn both_versions() -> Policy {
+    Policy::new(Protocol::Tls12, None).unwrap()
+}
+
+pub(crate) struct Client {
+    pub(crate) registry: Registry,
+    pub(crate) connector: Connector<StepClock>,
+}
+
+pub(crate) fn client(settings: ConnectorSettings) -> Client {
+    let registry = Registry::new();
+    let certificates = CertificateMetrics::new(&registry, clock());
+    let metrics = ConnectorMetrics::new(&registry, &settings.policy, certificates);
+    Client { connector: Connector::new(settings, metrics, clock()).unwrap(), registry }
+}
+
+pub(crate) struct Server {
+    pub(crate) registry: Registry,
+    pub(crate) acceptor: Acceptor<StepClock>,
+}
+
+pub(crate) fn server(settings: AcceptorSettings) -> Server {
+    let registry = Registry::new();
+    let metrics = ListenerMetrics::new(&registry, &settings.policy);
+    Server { acceptor: Acceptor::new(settings, metrics, clock()).unwrap(), registry }
+}
+
+pub(crate) async fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    (near, listener.accept().await.unwrap().0)
+}
+
+pub(crate) fn name(name: &str) -> ServerName<'static> {
+    ServerName::try_from(name.to_owned()).unwrap()
+}
+
+/// Both ends of one handshake on loopback.
+pub(crate) async fn meet(
+    client: &Client,
+    server: &Server,
+) -> (Result<ClientStream, TlsError>, Result<ServerStream, TlsError>) {
+    let (near, far) = tcp_pair().await;
+    tokio::join!(client.connector.connect(name("localhost"), near), server.acceptor.accept(far))
+}
+
+/// Every sample that is not 0, without the sums and buckets of histograms.
+pub(crate) fn moved(registry: &Registry) -> BTreeMap<String, String> {
+    let text = registry.encode(Format::Text);
+    let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+    samples
+        .filter(|(name, value)| *value != "0" && !name.contains("_sum") && !name.contains("_bucket"))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+pub(crate) fn samples<const N: usize>(expected: [(&str, &str); N]) -> BTreeMap<String, String> {
+    expected.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The sums that the contract wants equal at every scrape.
+pub(crate) fn assert_sums_agree(registry: &Registry, prefix: &str) {
+    let success = registry.sum_of(&format!("{prefix}handshake_total"), &[("status", "success")]);
+    assert_eq!(registry.sum_of(&format!("{prefix}handshake_duration_seconds_count"), &[]), success);
+    assert_eq!(registry.sum_of(&format!("{prefix}protocol_usage_total"), &[]), success);
+    assert_eq!(registry.sum_of(&format!("{prefix}cipher_suite_usage_total"), &[]), success);
+}

@@ -1,0 +1,12 @@
+//! TLS on real loopback sockets, with the exact metrics of every case.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod alpn_and_versions;
+mod contract;
+mod fixture;
+mod late_refusal;
+mod listener;
+mod monitor;
+mod servers;
+mod setup;
+mod success;

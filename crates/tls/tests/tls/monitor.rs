@@ -1,0 +1,210 @@
+//! The certificate monitor: series, verdicts and log levels for every state of a certificate.
+
+use crate::fixture::*;
+use artstore_metrics::{Registry, TestClock, UnixTime};
+use artstore_tls::dev::{DevCa, Leaf};
+use artstore_tls::{CertType, CertificateMetrics, CertificateMonitor, WatchedFile};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::fmt::MakeWriter;
+
+const START: UnixTime = UnixTime::from_secs(2_000_000_000);
+
+/// Log lines, level first.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn take(&self) -> Vec<String> {
+        let bytes = std::mem::take(&mut *self.0.lock().unwrap());
+        String::from_utf8(bytes).unwrap().lines().map(|line| line.trim().to_owned()).collect()
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+fn logged(action: impl FnOnce()) -> Vec<String> {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).without_time().finish();
+    tracing::subscriber::with_default(subscriber, action);
+    lines.take()
+}
+
+struct Watch {
+    registry: Registry,
+    clock: TestClock,
+    metrics: CertificateMetrics,
+}
+
+impl Watch {
+    fn new() -> Self {
+        let (registry, clock) = (Registry::new(), TestClock::starting_at(START));
+        let metrics = CertificateMetrics::new(&registry, clock.clone());
+        Self { registry, clock, metrics }
+    }
+
+    fn monitor(&self, files: &[(PathBuf, CertType)]) -> CertificateMonitor<TestClock> {
+        let watched = files.iter().map(|(path, cert_type)| WatchedFile { path: path.clone(), cert_type: *cert_type });
+        CertificateMonitor::new(watched.collect(), self.metrics.clone(), self.clock.clone())
+    }
+
+    fn days(&self) -> Vec<(String, String)> {
+        moved(&self.registry)
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.strip_prefix("tls_certificate_expiry_days")?.to_owned(), value)))
+            .collect()
+    }
+
+    fn verdicts(&self, result: &str) -> f64 {
+        self.registry.sum_of("tls_certificate_validation_total", &[("result", result)])
+    }
+}
+
+fn authority(dir: &TempDir) -> DevCa {
+    DevCa::create(dir.path(), "Test CA", START.minus(DAY), START.plus(DAY * 400)).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_state_has_its_level_verdict_and_days() {
+    let dir = TempDir::new().unwrap();
+    let ca = authority(&dir);
+    let half_day = DAY / 2;
+    for (not_before, not_after, verdict, days, line) in [
+        (START.minus(DAY * 2), START.minus(half_day), "expired", "-0.5", ("ERROR", "certificate has expired")),
+        (START.plus(DAY), START.plus(DAY * 60), "invalid", "60.0", ("ERROR", "certificate is not valid yet")),
+        (
+            START.minus(DAY),
+            START.plus(half_day * 13),
+            "valid",
+            "6.5",
+            ("WARN", "CRITICAL: certificate expires in less than 7 days"),
+        ),
+        (
+            START.minus(DAY),
+            START.plus(DAY * 7),
+            "valid",
+            "7.0",
+            ("WARN", "certificate expires in less than 30 days: action required"),
+        ),
+        (START.minus(DAY), START.plus(DAY * 30), "valid", "30.0", ("INFO", "certificate is valid")),
+    ] {
+        let files = ca.issue("leaf", &Leaf::client("leaf", START).valid(not_before, not_after)).unwrap();
+        let watch = Watch::new();
+        let lines = logged(|| watch.monitor(&[(files.cert.clone(), CertType::Client)]).check());
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].starts_with(&format!("{} artstore_tls::monitor: {} ", line.0, line.1)), "{lines:?}");
+        assert!(lines[0].contains("cert_type=\"client\"") && lines[0].contains("subject=\"CN=leaf\""), "{lines:?}");
+        assert!(lines[0].contains(&format!("days_left={days}")), "{lines:?}");
+        assert_eq!(watch.verdicts(verdict), 1.0);
+        assert_eq!(watch.registry.sum_of("tls_certificate_validation_total", &[]), 1.0);
+        assert_eq!(watch.days(), [(r#"{cert_type="client",subject="CN=leaf"}"#.to_owned(), days.to_owned())]);
+    }
+}
+
+/// The days go down by themselves, computed when scraped, below zero too.
+#[tokio::test(start_paused = true)]
+async fn days_are_computed_at_the_scrape() {
+    let dir = TempDir::new().unwrap();
+    let leaf = Leaf::client("leaf", START).valid(START.minus(DAY), START.plus(DAY * 2));
+    let files = authority(&dir).issue("leaf", &leaf).unwrap();
+    let watch = Watch::new();
+    watch.monitor(&[(files.cert, CertType::Client)]).check();
+    tokio::time::advance(DAY * 3).await;
+    assert_eq!(watch.days(), [(r#"{cert_type="client",subject="CN=leaf"}"#.to_owned(), "-1.0".to_owned())]);
+    assert_eq!(
+        watch.registry.sum_of("tls_certificate_not_after_timestamp_seconds", &[]),
+        START.plus(DAY * 2).as_secs_f64()
+    );
+}
+
+/// Every certificate of a bundle counts; of two with one subject the earliest end; a series leaves with its certificate.
+#[tokio::test(start_paused = true)]
+async fn bundles_duplicates_and_renewals() {
+    let (dir, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let ca = authority(&dir);
+    let short = DevCa::create(other.path().join("short"), "Test CA", START.minus(DAY), START.plus(DAY * 100)).unwrap();
+    let third = DevCa::create(other.path().join("third"), "Third CA", START.minus(DAY), START.plus(DAY * 200)).unwrap();
+    let bundle = dir.path().join("bundle.pem");
+    let text: String = [&ca, &short, &third].map(|ca| std::fs::read_to_string(ca.ca_file()).unwrap()).concat();
+    std::fs::write(&bundle, text).unwrap();
+    let watch = Watch::new();
+    // The same authority in a second file is no further certificate.
+    let monitor = watch.monitor(&[(bundle.clone(), CertType::Ca), (ca.ca_file().to_owned(), CertType::Ca)]);
+    monitor.check();
+    assert_eq!(
+        watch.days(),
+        [
+            (r#"{cert_type="ca",subject="CN=Test CA"}"#.to_owned(), "100.0".to_owned()),
+            (r#"{cert_type="ca",subject="CN=Third CA"}"#.to_owned(), "200.0".to_owned()),
+        ]
+    );
+    let by_fingerprint = || {
+        let series = moved(&watch.registry);
+        series.keys().filter(|name| name.starts_with("tls_certificate_not_after_timestamp_seconds")).count()
+    };
+    assert_eq!((by_fingerprint(), watch.verdicts("valid")), (3, 4.0));
+
+    std::fs::copy(ca.ca_file(), &bundle).unwrap();
+    monitor.check();
+    assert_eq!(watch.days(), [(r#"{cert_type="ca",subject="CN=Test CA"}"#.to_owned(), "400.0".to_owned())]);
+    assert_eq!(by_fingerprint(), 1);
+}
+
+/// A file that became unreadable is one verdict and one line; what is known of its certificates stays.
+#[tokio::test(start_paused = true)]
+async fn a_broken_file_keeps_its_series() {
+    let dir = TempDir::new().unwrap();
+    let files = authority(&dir).issue("leaf", &Leaf::server("leaf", START)).unwrap();
+    let watch = Watch::new();
+    let monitor = watch.monitor(&[(files.cert.clone(), CertType::Server)]);
+    monitor.check();
+    std::fs::write(&files.cert, "half a file").unwrap();
+    let lines = logged(|| monitor.check());
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].starts_with("ERROR artstore_tls::monitor: certificate file cannot be used: "), "{lines:?}");
+    assert!(lines[0].contains("no certificate in PEM form found"), "{lines:?}");
+    assert_eq!((watch.verdicts("valid"), watch.verdicts("invalid")), (1.0, 1.0));
+    assert_eq!(watch.days(), [(r#"{cert_type="server",subject="CN=leaf"}"#.to_owned(), "90.0".to_owned())]);
+}
+
+/// At the start, then every hour, until told to stop.
+#[tokio::test(start_paused = true)]
+async fn checks_hourly_until_cancelled() {
+    let dir = TempDir::new().unwrap();
+    let files = authority(&dir).issue("leaf", &Leaf::client("leaf", START)).unwrap();
+    let watch = Watch::new();
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(watch.monitor(&[(files.cert, CertType::Client)]).run(shutdown.clone()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(watch.verdicts("valid"), 1.0);
+    tokio::time::sleep(Duration::from_secs(2 * 3600)).await;
+    assert_eq!(watch.verdicts("valid"), 3.0);
+    shutdown.cancel();
+    running.await.unwrap();
+
+    let quick = watch.monitor(&[]).every(Duration::from_secs(5));
+    shutdown.cancel();
+    quick.run(shutdown).await;
+    assert_eq!(watch.verdicts("valid"), 3.0);
+}
