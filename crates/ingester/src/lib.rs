@@ -3,8 +3,10 @@
 pub mod digest;
 pub mod failure;
 pub mod fields;
+pub mod form;
 pub mod metrics;
 mod settings;
+pub mod source;
 pub mod structured;
 
 pub use failure::Failure;
