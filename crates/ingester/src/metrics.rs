@@ -1,5 +1,6 @@
 //! The `ingester_*` families and the typed events that record them; nothing else in this crate touches a number.
 
+use crate::failure::Failure;
 use artstore_api::file::RetentionPolicy;
 use artstore_api::{Code, element::ElementMode};
 use artstore_metrics::{
@@ -452,9 +453,12 @@ impl<C: Clock> UploadSpan<C> {
         self.end = End::Failed(code.into());
     }
 
-    /// Its client went away.
-    pub fn cancelled(self) {
-        drop(self);
+    /// It failed, or its client went away (`cancelled`).
+    pub fn ended_by(self, failure: &Failure) {
+        // Dropped as it is, a span counts as cancelled.
+        if !failure.is_client_gone() {
+            self.failed(failure.code());
+        }
     }
 }
 
@@ -594,8 +598,8 @@ mod tests {
         rejected.policy(RetentionPolicy::Temporary);
         rejected.failed(Code::ChecksumMismatch);
         dropped.policy(RetentionPolicy::Permanent);
-        dropped.cancelled();
-        failed.failed(Code::StorageFull);
+        dropped.ended_by(&Failure::client_gone());
+        failed.ended_by(&Failure::new(Code::StorageFull, ""));
         assert_eq!(sum("ingester_uploads_active", &[]), 0.0);
         for (policy, outcome) in
             [("permanent", "stored"), ("temporary", "rejected"), ("permanent", "cancelled"), ("unknown", "failed")]

@@ -13,8 +13,6 @@ pub struct IngesterSettings {
     pub one_shot_bytes: usize,
     /// How long a client may send nothing while its body is awaited. Default: 30 s.
     pub read_timeout: Duration,
-    /// How long an element may take no byte while one is offered. Default: 60 s.
-    pub element_stall_timeout: Duration,
     /// How long an element or the Admin Module may take to answer a request without a body to stream. Default: 15 s.
     pub request_timeout: Duration,
     /// How long an element may take to make a file durable and publish it, once it has all bytes. Default: 60 s.
@@ -48,7 +46,6 @@ impl IngesterSettings {
             max_file_bytes: 1 << 40,
             one_shot_bytes: 256 << 10,
             read_timeout: Duration::from_secs(30),
-            element_stall_timeout: Duration::from_secs(60),
             request_timeout: Duration::from_secs(15),
             publish_timeout: Duration::from_secs(60),
             element_list_ttl: Duration::from_secs(30),
