@@ -51,7 +51,7 @@ impl<C: Clock> Clone for Directory<C> {
 
 struct Inner<C: Clock> {
     peers: Peers<C>,
-    settings: IngesterSettings,
+    settings: Arc<IngesterSettings>,
     metrics: IngesterMetrics<C>,
     clock: C,
     list: ArcSwapOption<List>,
@@ -61,7 +61,7 @@ struct Inner<C: Clock> {
 }
 
 impl<C: Clock> Directory<C> {
-    pub(crate) fn new(peers: Peers<C>, settings: IngesterSettings, metrics: IngesterMetrics<C>, clock: C) -> Self {
+    pub(crate) fn new(peers: Peers<C>, settings: Arc<IngesterSettings>, metrics: IngesterMetrics<C>, clock: C) -> Self {
         let inner = Inner {
             peers,
             settings,

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use std::sync::Arc;
 
 /// Why an element did not do what it was asked.
 #[derive(Debug, Clone)]
@@ -129,11 +130,11 @@ fn ordinary_detail(code: Code) -> &'static str {
 #[derive(Clone)]
 pub(crate) struct Elements<C: Clock> {
     peers: Peers<C>,
-    settings: IngesterSettings,
+    settings: Arc<IngesterSettings>,
 }
 
 impl<C: Clock> Elements<C> {
-    pub(crate) const fn new(peers: Peers<C>, settings: IngesterSettings) -> Self {
+    pub(crate) const fn new(peers: Peers<C>, settings: Arc<IngesterSettings>) -> Self {
         Self { peers, settings }
     }
 
@@ -160,12 +161,12 @@ impl<C: Clock> Elements<C> {
     where
         S: Stream<Item = Result<Bytes, SourceError>> + Unpin + Send + 'static,
     {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(OFFSET_OCTET_STREAM));
-        headers.insert(UPLOAD_OFFSET, HeaderValue::from(offset));
-        headers.insert(UPLOAD_LEASE, lease.clone());
-        let url = url(element, &format!("/api/v1/uploads/{id}"));
-        let answer = self.peers.stream(Method::PATCH, &url, headers, artstore_http::boxed(feed)).await?;
+        let mut ask = self.ask(Method::PATCH, element, &format!("/api/v1/uploads/{id}"));
+        ask.headers.insert(CONTENT_TYPE, HeaderValue::from_static(OFFSET_OCTET_STREAM));
+        ask.headers.insert(UPLOAD_OFFSET, HeaderValue::from(offset));
+        ask.headers.insert(UPLOAD_LEASE, lease.clone());
+        ask.timeout = self.settings.element_stall_timeout;
+        let answer = self.peers.stream(&ask, artstore_http::body::boxed(feed)).await?;
         if !answer.status.is_success() {
             return Err(answer.into());
         }

@@ -2,7 +2,7 @@
 
 use artstore_api::Problem;
 use artstore_auth::{AccessToken, AuthService};
-use artstore_http::{Body, Client, ClientError, ResponseBody};
+use artstore_http::{Body, Client, ClientError, ResponseBody, ResponseTimeout};
 use artstore_metrics::Clock;
 use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -141,16 +141,11 @@ impl<C: Clock> Peers<C> {
         Ok(response)
     }
 
-    /// Sends a request whose body is gone once it is sent: no retry, whatever the answer.
-    pub(crate) async fn stream(
-        &self,
-        method: Method,
-        url: &str,
-        headers: HeaderMap,
-        body: Body,
-    ) -> Result<Answer, PeerError> {
+    /// Sends a request whose body is gone once it is sent: no retry, whatever the answer. The timeout of `ask` bounds how long
+    /// the peer may take no byte of the body, and not answer once it has all.
+    pub(crate) async fn stream(&self, ask: &Ask, body: Body) -> Result<Answer, PeerError> {
         let token = self.token().await?;
-        let response = self.client.send(request(method, url, headers, &token, body)?).await?;
+        let response = self.client.send(request(ask, &token, body)?).await?;
         let answer = self.read(response).await?;
         if answer.status == StatusCode::UNAUTHORIZED {
             self.auth.resource_rejected(&token);
@@ -161,8 +156,8 @@ impl<C: Clock> Peers<C> {
 
     async fn send(&self, ask: &Ask) -> Result<(Response<ResponseBody>, AccessToken), PeerError> {
         let token = self.token().await?;
-        let body = artstore_http::full(ask.body.clone());
-        let request = request(ask.method.clone(), &ask.url, ask.headers.clone(), &token, body)?;
+        let body = artstore_http::body::full(ask.body.clone());
+        let request = request(ask, &token, body)?;
         Ok((self.client.send(request).await?, token))
     }
 
@@ -190,19 +185,14 @@ impl<C: Clock> Peers<C> {
     }
 }
 
-fn request(
-    method: Method,
-    url: &str,
-    headers: HeaderMap,
-    token: &AccessToken,
-    body: Body,
-) -> Result<Request<Body>, PeerError> {
+fn request(ask: &Ask, token: &AccessToken, body: Body) -> Result<Request<Body>, PeerError> {
     let mut request = Request::builder()
-        .method(method)
-        .uri(url)
+        .method(ask.method.clone())
+        .uri(&ask.url)
+        .extension(ResponseTimeout(ask.timeout))
         .body(body)
         .map_err(|error| PeerError::Malformed(format!("no address: {error}")))?;
-    *request.headers_mut() = headers;
+    *request.headers_mut() = ask.headers.clone();
     request.headers_mut().insert(AUTHORIZATION, token.authorization());
     Ok(request)
 }

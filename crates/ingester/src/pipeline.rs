@@ -58,7 +58,7 @@ pub struct UploadPipeline<C: Clock> {
 /// A file that is about to be published.
 enum Ready<C: Clock> {
     OneShot { attributes: Box<Attributes>, sha256: Option<Sha256>, bytes: Bytes },
-    Session { session: Session<C>, complete: Box<CompleteUpload> },
+    Session { session: Box<Session<C>>, complete: Box<CompleteUpload> },
 }
 
 impl<C: Clock> UploadPipeline<C> {
@@ -66,7 +66,7 @@ impl<C: Clock> UploadPipeline<C> {
         directory: Directory<C>,
         elements: Elements<C>,
         metrics: IngesterMetrics<C>,
-        settings: IngesterSettings,
+        settings: Arc<IngesterSettings>,
         background: TaskTracker,
     ) -> Self {
         Self { directory, context: SessionContext { elements, metrics, settings, background } }
@@ -171,7 +171,7 @@ impl<C: Clock> UploadPipeline<C> {
         session.append(lead, body, plan.size.exact, received).await?;
         let late = late.await?;
         let complete = CompleteUpload { size: session.offset(), sha256: plan.sha256.as_ref().map(hex), late };
-        Ok(Ready::Session { session, complete: Box::new(complete) })
+        Ok(Ready::Session { session: Box::new(session), complete: Box::new(complete) })
     }
 
     /// Reads a body into memory: to its end, or as far as fits the one-shot buffer and one piece more.

@@ -13,6 +13,7 @@ use artstore_metrics::Clock;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderValue, StatusCode};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
@@ -27,7 +28,7 @@ const PUBLISH_ATTEMPTS: usize = 3;
 pub(crate) struct SessionContext<C: Clock> {
     pub(crate) elements: Elements<C>,
     pub(crate) metrics: IngesterMetrics<C>,
-    pub(crate) settings: IngesterSettings,
+    pub(crate) settings: Arc<IngesterSettings>,
     /// What runs on after its request has ended.
     pub(crate) background: TaskTracker,
 }

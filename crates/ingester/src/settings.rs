@@ -11,8 +11,14 @@ pub struct IngesterSettings {
     pub max_file_bytes: u64,
     /// A body of at most this many bytes is sent to its element in one request. Default: 256 KiB.
     pub one_shot_bytes: usize,
+    /// Most uploads under way at once; one more is answered 429. Default: 512.
+    pub max_uploads: usize,
+    /// Most downloads under way at once; one more is answered 429. Default: 1024.
+    pub max_downloads: usize,
     /// How long a client may send nothing while its body is awaited. Default: 30 s.
     pub read_timeout: Duration,
+    /// How long an element may take no byte of a body that is offered to it, or not answer once it has all. Default: 60 s.
+    pub element_stall_timeout: Duration,
     /// How long an element or the Admin Module may take to answer a request without a body to stream. Default: 15 s.
     pub request_timeout: Duration,
     /// How long an element may take to make a file durable and publish it, once it has all bytes. Default: 60 s.
@@ -33,6 +39,8 @@ pub struct IngesterSettings {
     pub linger_bytes: u64,
     /// How long a refused body is read on. Default: 2 s.
     pub linger_timeout: Duration,
+    /// How long what runs on after its request (publishing, giving sessions up) is waited for at shutdown. Default: 15 s.
+    pub drain_timeout: Duration,
     /// How often abandoning a session is tried before it is left to the element's sweep. Default: 4.
     pub abandon_attempts: u32,
 }
@@ -45,7 +53,10 @@ impl IngesterSettings {
             admin_urls,
             max_file_bytes: 1 << 40,
             one_shot_bytes: 256 << 10,
+            max_uploads: 512,
+            max_downloads: 1024,
             read_timeout: Duration::from_secs(30),
+            element_stall_timeout: Duration::from_secs(60),
             request_timeout: Duration::from_secs(15),
             publish_timeout: Duration::from_secs(60),
             element_list_ttl: Duration::from_secs(30),
@@ -56,6 +67,7 @@ impl IngesterSettings {
             max_answer_bytes: 4 << 20,
             linger_bytes: 1 << 20,
             linger_timeout: Duration::from_secs(2),
+            drain_timeout: Duration::from_secs(15),
             abandon_attempts: 4,
         }
     }

@@ -1,0 +1,4 @@
+//! x
+pub(crate) async fn serve() -> &'static str {
+    "{}"
+}
