@@ -34,7 +34,7 @@ pub struct ServerSettings {
     pub listener: Listener,
     /// Open connections; more wait in the kernel's queue. Default 1024.
     pub max_connections: usize,
-    /// TLS handshakes at one time; more wait, within their connection's own deadline. Default 256.
+    /// TLS handshakes at one time; more wait their turn. Each is bounded by the acceptor's time-out. Default 512.
     pub max_handshakes: usize,
     /// From the end of the handshake to the end of the first request's head. Default 30 s.
     pub header_read_timeout: Duration,
@@ -58,7 +58,7 @@ impl Default for ServerSettings {
         Self {
             listener: Listener::Main,
             max_connections: 1024,
-            max_handshakes: 256,
+            max_handshakes: 512,
             header_read_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(60),

@@ -15,7 +15,6 @@ use futures_util::StreamExt as _;
 use http::Request;
 use http_body_util::BodyExt;
 use std::convert::Infallible;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
@@ -427,56 +426,4 @@ async fn streamed_head_and_bodiless_responses_count_as_served() {
     eventually("all are over", || server.sum("http_server_requests_active", &[]) == 0.0).await;
     assert_eq!(server.sum("http_server_requests_total", &[("outcome", "2xx")]), 3.0);
     assert_eq!(server.sum("http_server_requests_total", &[]), 3.0);
-}
-
-/// Collects log lines.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-#[tokio::test]
-async fn the_access_log_has_one_line_for_each_request_and_no_query() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .with_max_level(tracing::Level::INFO)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let refuse = || async { ProblemResponse::new(Code::Forbidden, "no") };
-    let server = TestServer::start(hello().route("/refuse", get(refuse)), ServerSettings::default()).await;
-    let client = TestClient::plain(ClientSettings::default());
-    for path in ["/?filename=secret-name", "/refuse"] {
-        let request = Request::get(server.url(path)).header("x-request-id", "abc").body(body::empty()).unwrap();
-        client.client.send(request).await.unwrap().into_body().collect().await.unwrap();
-    }
-    eventually("both are over", || server.sum("http_server_requests_active", &[]) == 0.0).await;
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    assert!(!text.contains("secret-name"), "{text}");
-    let access: Vec<serde_json::Value> = text
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
-        .filter(|line| line["target"] == "artstore::access")
-        .map(|line| line["fields"].clone())
-        .collect();
-    assert_eq!(access.len(), 2, "{text}");
-    let expected = [("/", 200, "2xx", serde_json::Value::Null), ("/refuse", 403, "4xx", "FORBIDDEN".into())];
-    for (line, (path, status, outcome, code)) in access.iter().zip(expected) {
-        assert_eq!((&line["path"], &line["status"], &line["outcome"]), (&path.into(), &status.into(), &outcome.into()));
-        assert_eq!((&line["request_id"], &line["method"]), (&"abc".into(), &"GET".into()));
-        assert_eq!(line["code"], code);
-        assert!(line["duration_ms"].is_u64() && line["remote"].is_string(), "{line}");
-    }
-    assert_eq!(access[0]["bytes"], 5);
 }
