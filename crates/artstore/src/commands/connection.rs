@@ -152,6 +152,6 @@ mod tests {
     fn a_file_of_the_secret_wins() {
         let arguments = parse(&["--client-id", "me", "--client-secret", "s", "--client-secret-file", "f"]);
         let settings = arguments.settings(vec![]).unwrap();
-        assert!(matches!(settings.secret, SecretSource::File(path) if path == PathBuf::from("f")));
+        assert!(matches!(settings.secret, SecretSource::File(path) if path.as_os_str() == "f"));
     }
 }
