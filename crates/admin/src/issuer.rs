@@ -132,8 +132,7 @@ mod tests {
         let clock = TestClock::starting_at(UnixTime::from_secs(1_800_000_000));
         let keys = KeyRing::open(dir.path(), SigningAlgorithm::EdDsa, Duration::ZERO, clock.clone()).unwrap();
         let keys = Arc::new(keys);
-        let issuer =
-            Issuer::new("https://admin".to_owned(), Duration::from_secs(1_800), Arc::clone(&keys), clock.clone());
+        let issuer = Issuer::new("https://admin".to_owned(), Duration::from_secs(1_800), Arc::clone(&keys), clock);
         let scopes = ["a:b".to_owned(), "c:d".to_owned()];
         let audiences = ["one".to_owned(), "two".to_owned()];
         let grant = Grant { client_id: "client", scopes: &scopes, audiences: &audiences[..1] };

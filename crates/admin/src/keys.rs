@@ -4,6 +4,7 @@ use crate::jwk::JwkSet;
 use crate::secret::hex;
 use crate::settings::SigningAlgorithm;
 use crate::signing::{SigningError, SigningKey};
+use artstore_auth::{Algorithm, KeySet, KeySetError};
 use artstore_metrics::{Clock, Monotonic, UnixTime};
 use bytes::Bytes;
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -51,6 +52,9 @@ pub enum KeyError {
     /// The set could not be written as JSON.
     #[error("the key set cannot be written: {0}")]
     Json(#[from] serde_json::Error),
+    /// The set could not be read again by the verifier of this module's own API.
+    #[error("the key set cannot be used: {0}")]
+    Set(#[from] KeySetError),
 }
 
 /// Makes a new signing key in `dir`: PKCS#8 in PEM, mode 0600, there whole or not at all. The name begins with the moment, so
@@ -104,7 +108,18 @@ struct Held {
 struct Current {
     /// In the order of names.
     keys: Vec<Held>,
+    /// The published document.
     jwks: Bytes,
+    /// The same, for this module's own API.
+    set: Arc<KeySet>,
+}
+
+impl Current {
+    fn new(keys: Vec<Held>) -> Result<Self, KeyError> {
+        let jwks = serde_json::to_vec(&JwkSet { keys: keys.iter().map(|held| held.key.jwk()).collect() })?;
+        let set = Arc::new(KeySet::parse(&jwks, &Algorithm::ALL)?);
+        Ok(Self { keys, jwks: jwks.into(), set })
+    }
 }
 
 /// The keys in use. Clones share them.
@@ -126,7 +141,7 @@ impl<C: Clock> KeyRing<C> {
             tracing::info!(path = %path.display(), algorithm = algorithm.as_str(), "made a signing key");
             keys = load(dir, &keys, None)?;
         }
-        let current = RwLock::new(Arc::new(Current { jwks: jwks(&keys)?, keys }));
+        let current = RwLock::new(Arc::new(Current::new(keys)?));
         Ok(Self { dir: dir.to_owned(), algorithm, settle, clock, current })
     }
 
@@ -142,7 +157,7 @@ impl<C: Clock> KeyRing<C> {
         if keys.len() == before.keys.len() && keys.iter().zip(&before.keys).all(same) {
             return Ok(false);
         }
-        let current = Arc::new(Current { jwks: jwks(&keys)?, keys });
+        let current = Arc::new(Current::new(keys)?);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
         Ok(true)
     }
@@ -163,6 +178,11 @@ impl<C: Clock> KeyRing<C> {
         self.current().jwks.clone()
     }
 
+    /// The published set, to verify with.
+    pub(crate) fn key_set(&self) -> Arc<KeySet> {
+        Arc::clone(&self.current().set)
+    }
+
     /// How many keys of each algorithm are published.
     pub(crate) fn count(&self, algorithm: SigningAlgorithm) -> usize {
         self.current().keys.iter().filter(|held| held.key.algorithm() == algorithm).count()
@@ -171,10 +191,6 @@ impl<C: Clock> KeyRing<C> {
     fn current(&self) -> Arc<Current> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-fn jwks(keys: &[Held]) -> Result<Bytes, KeyError> {
-    Ok(serde_json::to_vec(&JwkSet { keys: keys.iter().map(|held| held.key.jwk()).collect() })?.into())
 }
 
 /// All `*.pem` files of the folder that do not begin with a dot, in the order of their names. A file that has not changed

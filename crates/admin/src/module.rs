@@ -6,6 +6,9 @@ use crate::keys::{KeyError, KeyRing};
 use crate::metrics::{AdminMetrics, Reload};
 use crate::settings::AdminSettings;
 use crate::store::{Store, StoreError, millis};
+use artstore_api::scope::AUDIENCE_ADMIN;
+use artstore_auth::{JwksSource, SettingsError, TokenVerifier, VerifierSettings};
+use artstore_http::health::{Dependency, Health, HealthReport};
 use artstore_metrics::{Clock, Registry, SystemClock};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::{MissedTickBehavior, interval};
@@ -23,13 +26,15 @@ pub enum OpenError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The verifier of the module's own API.
+    #[error("verifier: {0}")]
+    Verifier(#[from] SettingsError),
     /// A task of the start did not end.
     #[error("the start was broken off")]
     BrokenOff,
 }
 
 /// The Admin Module. Clones share it.
-#[derive(Debug)]
 pub struct Admin<C: Clock = SystemClock> {
     pub(crate) shared: Arc<Shared<C>>,
 }
@@ -40,13 +45,19 @@ impl<C: Clock> Clone for Admin<C> {
     }
 }
 
+impl<C: Clock> std::fmt::Debug for Admin<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
 /// What every request and the background work on.
-#[derive(Debug)]
-pub(crate) struct Shared<C> {
+pub(crate) struct Shared<C: Clock> {
     pub(crate) settings: AdminSettings,
     pub(crate) store: Store,
     pub(crate) keys: Arc<KeyRing<C>>,
     pub(crate) issuer: Issuer<C>,
+    pub(crate) verifier: TokenVerifier<C>,
     pub(crate) fleet: Arc<Fleet<C>>,
     pub(crate) metrics: AdminMetrics,
     pub(crate) clock: C,
@@ -60,6 +71,17 @@ impl<C: Clock> Shared<C> {
     /// Now, in milliseconds since the epoch.
     pub(crate) fn now(&self) -> i64 {
         millis(self.clock.wall())
+    }
+
+    /// Without the database nothing works; with the keys that it has the module goes on.
+    fn ready(&self) -> HealthReport {
+        let trouble = |of: &Mutex<Option<String>>| of.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        HealthReport::of(vec![
+            trouble(&self.store_trouble)
+                .map_or_else(|| Dependency::ok("database"), |reason| Dependency::fail("database", reason)),
+            trouble(&self.key_trouble)
+                .map_or_else(|| Dependency::ok("signing_keys"), |reason| Dependency::degraded("signing_keys", reason)),
+        ])
     }
 
     /// Notes how an operation of the database went, for health, metrics and log.
@@ -97,9 +119,22 @@ impl<C: Clock> Admin<C> {
         metrics.counted(store.count_files().await?);
         AdminMetrics::observe(registry, Arc::clone(&keys), Arc::clone(&fleet));
         let issuer = Issuer::new(settings.issuer.clone(), settings.token_lifetime, Arc::clone(&keys), clock.clone());
+        let verifier = {
+            let keys = Arc::clone(&keys);
+            let source = JwksSource::Local(Arc::new(move || keys.key_set()));
+            TokenVerifier::new(VerifierSettings::new(&settings.issuer, AUDIENCE_ADMIN, source), None, clock.clone())?
+        };
         let (store_trouble, key_trouble) = (Mutex::default(), Mutex::default());
-        let shared = Shared { settings, store, keys, issuer, fleet, metrics, clock, store_trouble, key_trouble };
+        let shared =
+            Shared { settings, store, keys, issuer, verifier, fleet, metrics, clock, store_trouble, key_trouble };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Whether the module can serve: it answers from how the last operations went.
+    #[must_use]
+    pub fn health(&self) -> Arc<dyn Health> {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move || shared.ready())
     }
 
     /// Reads the folder of keys again, sweeps the index and counts, each at its interval, until cancelled; then closes the
@@ -114,7 +149,11 @@ impl<C: Clock> Admin<C> {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                _ = keys.tick() => self.reload_keys().await,
+                _ = keys.tick() => {
+                    self.reload_keys().await;
+                    // Noted for the health check.
+                    let _ = self.shared.noted(self.shared.store.ping().await);
+                }
                 _ = sweep.tick() => {
                     // An error is noted where it happened; the next sweep tries again.
                     let _ = self.sweep().await;

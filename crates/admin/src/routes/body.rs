@@ -38,3 +38,37 @@ async fn read_limited(mut body: Body, limit: usize) -> Result<Bytes, BodyError> 
     }
     Ok(read.freeze())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream::{self, StreamExt as _};
+
+    const LIMIT: usize = 5;
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
+    fn chunks(chunks: &[Result<&'static str, ()>]) -> Body {
+        let chunks: Vec<_> = chunks.iter().map(|chunk| chunk.map_err(|()| std::io::Error::other("gone"))).collect();
+        Body::from_stream(stream::iter(chunks))
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_to_the_limit_and_not_beyond() {
+        assert_eq!(read(Body::empty(), LIMIT, TIMEOUT).await.unwrap(), "");
+        assert_eq!(read(Body::from("12345"), LIMIT, TIMEOUT).await.unwrap(), "12345");
+        assert_eq!(read(chunks(&[Ok("123"), Ok("45")]), LIMIT, TIMEOUT).await.unwrap(), "12345");
+        assert_eq!(read(Body::from("123456"), LIMIT, TIMEOUT).await, Err(BodyError::TooLarge));
+        assert_eq!(read(chunks(&[Ok("123"), Ok("456")]), LIMIT, TIMEOUT).await, Err(BodyError::TooLarge));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_told_apart() {
+        assert_eq!(read(chunks(&[Ok("1"), Err(())]), LIMIT, TIMEOUT).await, Err(BodyError::Broken));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stalls_is_given_up() {
+        let stalled = stream::iter([Ok::<_, std::io::Error>("1")]).chain(stream::pending());
+        assert_eq!(read(Body::from_stream(stalled), LIMIT, TIMEOUT).await, Err(BodyError::Stalled));
+    }
+}

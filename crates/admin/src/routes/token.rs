@@ -1,7 +1,6 @@
 //! The two forms of the token endpoint.
 
 use super::body::{self, BodyError};
-use super::problem::ProblemResponse;
 use crate::issuer::{Grant, IssuedToken};
 use crate::metrics::{TokenForm, TokenOutcome};
 use crate::module::{Admin, Shared};
@@ -9,6 +8,7 @@ use crate::secret;
 use crate::token_request::{ClientSecret, TokenError, TokenRequest, has_media_type};
 use artstore_api::Code;
 use artstore_api::account::JsonTokenRequest;
+use artstore_http::problem::ProblemResponse;
 use artstore_metrics::Clock;
 use axum::Json;
 use axum::extract::{Request, State};

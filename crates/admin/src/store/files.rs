@@ -32,6 +32,15 @@ fn indexed((element_id, record): Row) -> Result<IndexedFile, StoreError> {
     Ok(IndexedFile { element_id, record })
 }
 
+/// Who tells of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Its element, of itself.
+    Report,
+    /// A rebuild, which has just seen it there.
+    Rebuild,
+}
+
 /// A known file keeps its element: another one that reports it (a copy of a folder) neither takes nor deletes it, until a
 /// rebuild finds it gone from the first. The condition on the record leaves what is the same untouched.
 const PUBLISH: &str = "INSERT INTO files (file_id, element_id, record, expires_at, changed_at) \
@@ -39,6 +48,14 @@ const PUBLISH: &str = "INSERT INTO files (file_id, element_id, record, expires_a
      ON CONFLICT (file_id) DO UPDATE SET record = excluded.record, expires_at = excluded.expires_at, \
      changed_at = excluded.changed_at \
      WHERE files.record IS NOT NULL AND files.element_id = excluded.element_id AND files.record <> excluded.record";
+
+/// What a rebuild finds on an element is there, whatever the index says; only a deletion stays.
+const ADOPT: &str = "INSERT INTO files (file_id, element_id, record, expires_at, changed_at) \
+     VALUES ($1, $2, $3, $4, $5) \
+     ON CONFLICT (file_id) DO UPDATE SET element_id = excluded.element_id, record = excluded.record, \
+     expires_at = excluded.expires_at, changed_at = excluded.changed_at \
+     WHERE files.record IS NOT NULL \
+     AND (files.element_id <> excluded.element_id OR files.record <> excluded.record)";
 
 const DELETE: &str = "INSERT INTO files (file_id, element_id, record, expires_at, changed_at) \
      VALUES ($1, $2, NULL, NULL, $3) \
@@ -51,14 +68,19 @@ impl Store {
         &self,
         element_id: &str,
         changes: &[RecordChange],
+        source: Source,
         now: i64,
     ) -> Result<Applied, StoreError> {
         let mut applied = Applied::default();
+        let publish = match source {
+            Source::Report => PUBLISH,
+            Source::Rebuild => ADOPT,
+        };
         let mut transaction = self.pool.begin().await?;
         for change in changes {
             let rows = match change {
                 RecordChange::Published { record } => {
-                    let rows = sqlx::query(PUBLISH)
+                    let rows = sqlx::query(publish)
                         .bind(record.file_id.to_string())
                         .bind(element_id)
                         .bind(json(record)?)

@@ -6,7 +6,7 @@ mod files;
 
 pub(crate) use accounts::{Credentials, Rotated, new_account};
 pub(crate) use elements::Reported;
-pub(crate) use files::{Applied, Swept};
+pub(crate) use files::{Applied, Source, Swept};
 
 use crate::settings::{AdminSettings, Database};
 use artstore_metrics::UnixTime;

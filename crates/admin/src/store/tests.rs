@@ -1,1 +1,49 @@
-//! Tests of the database.
+//! Tests of the database by itself: how it is opened and what its schema refuses.
+
+use super::Store;
+use crate::AdminSettings;
+use std::path::Path;
+
+fn settings(dir: &Path) -> AdminSettings {
+    AdminSettings::new(dir, "https://admin")
+}
+
+#[tokio::test]
+async fn every_connection_is_durable_and_waits_for_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&settings(dir.path())).await.unwrap();
+    let text: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&store.pool).await.unwrap();
+    assert_eq!(text, "wal");
+    for (pragma, expected) in [("PRAGMA synchronous", 2), ("PRAGMA busy_timeout", 5_000), ("PRAGMA foreign_keys", 1)] {
+        let value: i64 = sqlx::query_scalar(pragma).fetch_one(&store.pool).await.unwrap();
+        assert_eq!(value, expected, "{pragma}");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_of_a_newer_version_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&settings(dir.path())).await.unwrap();
+    sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (2, 'later', TRUE, x'00', 0)")
+        .execute(&store.pool)
+        .await
+        .unwrap();
+    store.close().await;
+    let error = Store::open(&settings(dir.path())).await.unwrap_err().to_string();
+    assert_eq!(error, "database schema: migration 2 was previously applied but is missing in the resolved migrations");
+}
+
+#[tokio::test]
+async fn a_row_that_this_program_never_writes_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&settings(dir.path())).await.unwrap();
+    sqlx::query("INSERT INTO files (file_id, element_id, record, changed_at) VALUES ('a', 'b', '{}', 0)")
+        .execute(&store.pool)
+        .await
+        .unwrap();
+    let error = store.files(None, 1, 0).await.unwrap_err().to_string();
+    assert!(error.starts_with("database row: record: missing field `file_id`"), "{error}");
+    sqlx::query("INSERT INTO elements VALUES ('a', 'b', 'ro', 0, 0, 0)").execute(&store.pool).await.unwrap();
+    let error = store.elements().await.unwrap_err().to_string();
+    assert_eq!(error, "database row: mode must be \"edit\" or \"rw\"");
+}
