@@ -1,5 +1,6 @@
 //! A SHA-256 whose state can be put away with an offset and taken up again.
 
+use http_body_util::BodyExt as _;
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2::{Digest, Sha256};
 
@@ -39,6 +40,17 @@ impl std::fmt::Debug for RunningHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("RunningHash")
     }
+}
+
+/// Length and hash of a body that is not kept; `None` if it breaks off or is longer than `limit`.
+pub(crate) async fn of_body(mut body: axum::body::Body, limit: usize) -> Option<(u64, String)> {
+    let (mut hash, mut length) = (RunningHash::default(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        length = length.checked_add(data.len()).filter(|length| *length <= limit)?;
+        hash.update(&data);
+    }
+    Some((length as u64, hash.hex()))
 }
 
 /// Lower-case hexadecimal.

@@ -1,6 +1,7 @@
-//! What a store of bytes is: the one trait that [`FolderStore`](folder::FolderStore) and `S3Store` implement.
+//! What a store of bytes is: the one trait that [`FolderStore`](folder::FolderStore) and [`S3Store`](s3::S3Store) implement.
 
 pub mod folder;
+pub mod s3;
 
 use artstore_api::file::{Attributes, FileId, FileRecord};
 use artstore_metrics::UnixTime;
@@ -141,7 +142,7 @@ pub trait BlobStore: std::fmt::Debug + Send + Sync + 'static {
     fn append(&self, file_id: FileId) -> StoreFuture<'_, Box<dyn Append>>;
 
     /// Begins an upload that cannot be continued: dropped unpublished, it leaves nothing.
-    fn one_shot(&self, file_id: FileId) -> StoreFuture<'_, Box<dyn Append>>;
+    fn one_shot(&self, file_id: FileId, notes: &SessionNotes) -> StoreFuture<'_, Box<dyn Append>>;
 
     /// Removes an upload.
     fn abandon(&self, file_id: FileId) -> StoreFuture<'_, ()>;
@@ -176,7 +177,7 @@ pub trait BlobStore: std::fmt::Debug + Send + Sync + 'static {
 }
 
 /// An upload that is being written. It buffers a bounded number of bytes.
-pub trait Append: Send + 'static {
+pub trait Append: Send + Sync + 'static {
     /// Bytes taken so far.
     fn offset(&self) -> u64;
 
@@ -224,5 +225,54 @@ pub(crate) mod tests {
 
     pub(crate) fn notes() -> SessionNotes {
         SessionNotes { attributes: attributes(), size: Some(6), created_at: 1_000 }
+    }
+
+    /// A store that only knows its disk.
+    #[derive(Debug)]
+    pub(crate) struct DiskOnly(pub(crate) Option<DiskSpace>);
+
+    impl BlobStore for DiskOnly {
+        fn scan(&self) -> StoreFuture<'_, Scan> {
+            unreachable!()
+        }
+        fn create<'a>(&'a self, _: FileId, _: &'a SessionNotes) -> StoreFuture<'a, ()> {
+            unreachable!()
+        }
+        fn append(&self, _: FileId) -> StoreFuture<'_, Box<dyn Append>> {
+            unreachable!()
+        }
+        fn one_shot(&self, _: FileId, _: &SessionNotes) -> StoreFuture<'_, Box<dyn Append>> {
+            unreachable!()
+        }
+        fn abandon(&self, _: FileId) -> StoreFuture<'_, ()> {
+            unreachable!()
+        }
+        fn record(&self, _: FileId) -> StoreFuture<'_, FileRecord> {
+            unreachable!()
+        }
+        fn read(&self, _: FileId, _: Range<u64>) -> StoreFuture<'_, ByteStream> {
+            unreachable!()
+        }
+        fn delete(&self, _: FileId) -> StoreFuture<'_, u64> {
+            unreachable!()
+        }
+        fn list(&self, _: Option<FileId>, _: usize) -> StoreFuture<'_, Vec<FileRecord>> {
+            unreachable!()
+        }
+        fn unreported(&self, _: usize) -> StoreFuture<'_, Vec<Unreported>> {
+            unreachable!()
+        }
+        fn reported<'a>(&'a self, _: &'a [Unreported]) -> StoreFuture<'a, ()> {
+            unreachable!()
+        }
+        fn expired(&self, _: UnixTime, _: usize) -> StoreFuture<'_, Vec<FileId>> {
+            unreachable!()
+        }
+        fn disk(&self) -> Option<DiskSpace> {
+            self.0
+        }
+        fn granularity(&self) -> u64 {
+            unreachable!()
+        }
     }
 }

@@ -262,7 +262,7 @@ impl BlobStore for FolderStore {
         Box::pin(blocking(move || Ok(Box::new(this.open_session(file_id)?) as Box<dyn Append>)))
     }
 
-    fn one_shot(&self, file_id: FileId) -> StoreFuture<'_, Box<dyn Append>> {
+    fn one_shot(&self, file_id: FileId, _: &SessionNotes) -> StoreFuture<'_, Box<dyn Append>> {
         let this = self.clone();
         Box::pin(blocking(move || {
             let part = this.create_part(file_id)?;
