@@ -152,7 +152,6 @@ impl<C: Clock> Element<C> {
     }
 
     /// The element's API. It answers no request without a token; the listener must ask for a client certificate.
-    #[must_use]
     pub fn router(&self) -> axum::Router {
         api::router(Arc::clone(&self.inner))
     }

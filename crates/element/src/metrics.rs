@@ -219,7 +219,6 @@ impl ElementMetrics {
     }
 
     /// An upload begins. The span counts its end exactly once: with [`UploadSpan::end`], or as broken off when dropped.
-    #[must_use]
     pub fn upload_began(&self) -> UploadSpan {
         UploadSpan {
             uploads: self.uploads.clone(),

@@ -1,5 +1,7 @@
 //! What a store of bytes is: the one trait that [`FolderStore`](folder::FolderStore) and [`S3Store`](s3::S3Store) implement.
 
+#[cfg(test)]
+mod conformance;
 pub mod folder;
 pub mod s3;
 

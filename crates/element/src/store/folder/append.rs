@@ -27,7 +27,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(mut self, mut full: BytesMut) -> Result<Self, StoreError> {
+    fn write(mut self: Box<Self>, mut full: BytesMut) -> Result<Box<Self>, StoreError> {
         self.part.write_all(&full)?;
         self.hash.update(&full);
         full.clear();
@@ -39,8 +39,8 @@ impl Writer {
 /// Where the writer is.
 #[derive(Debug)]
 enum Place {
-    Here(Writer),
-    Busy(JoinHandle<Result<Writer, StoreError>>),
+    Here(Box<Writer>),
+    Busy(JoinHandle<Result<Box<Writer>, StoreError>>),
     /// A write failed; nothing more can be done.
     Lost,
 }
@@ -100,12 +100,12 @@ impl FolderAppend {
     }
 
     fn new(store: FolderStore, file_id: FileId, writer: Writer, offset: u64, leftover: Option<RemoveOnDrop>) -> Self {
-        let (filling, place) = (BytesMut::new(), Place::Here(writer));
+        let (filling, place) = (BytesMut::new(), Place::Here(Box::new(writer)));
         Self { store, file_id, filling, place, offset, leftover, entries_durable: false }
     }
 
     /// Takes the writer, when it is done with what it is doing.
-    async fn writer(&mut self) -> Result<Writer, StoreError> {
+    async fn writer(&mut self) -> Result<Box<Writer>, StoreError> {
         match std::mem::replace(&mut self.place, Place::Lost) {
             Place::Here(writer) => Ok(writer),
             Place::Busy(busy) => match busy.await {
@@ -126,7 +126,7 @@ impl FolderAppend {
     }
 
     /// The writer, when all bytes are written and hashed.
-    async fn settled(&mut self) -> Result<Writer, StoreError> {
+    async fn settled(&mut self) -> Result<Box<Writer>, StoreError> {
         if !self.filling.is_empty() {
             self.hand_over().await?;
         }
