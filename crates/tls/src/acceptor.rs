@@ -2,6 +2,7 @@
 
 use crate::Protocol;
 use crate::certificate::{CertificateInfo, PeerCertificate};
+use crate::connector::negotiated;
 use crate::error::{CertificateAnswer, FoundBy, TlsError, TlsErrorType};
 use crate::hello::{self, Recorder};
 use crate::identity::{Identity, SetupError, Trust};
@@ -128,21 +129,21 @@ impl<C: Clock> Acceptor<C> {
     /// If either side refuses the other, the peer does not speak TLS, the connection breaks or the time is up.
     pub async fn accept(&self, tcp: TcpStream) -> Result<ServerStream, TlsError> {
         let mut span = self.metrics.handshake(self.clock.monotonic());
-        let deadline = tokio::time::Instant::now() + self.handshake_timeout;
-        let failure = match tokio::time::timeout_at(deadline, self.hello(tcp)).await {
-            Ok(Ok(start)) => {
-                span.hello_received(self.clock.monotonic());
-                let handshake = start.into_stream(Arc::clone(&self.config)).into_fallible();
-                match tokio::time::timeout_at(deadline, handshake).await {
-                    Ok(Ok(stream)) => return self.accepted(stream, span),
-                    Ok(Err((error, tcp))) => {
-                        Failure { error: TlsError::from_io(&error, CertificateAnswer::NotRequested), tcp: Some(tcp) }
-                    }
-                    Err(_) => Failure { error: TlsError::timeout("the client's part of the handshake"), tcp: None },
-                }
-            }
+        let mut awaited = "the client's hello";
+        let handshake = async {
+            let start = self.hello(tcp).await?;
+            span.hello_received(self.clock.monotonic());
+            awaited = "the client's part of the handshake";
+            let handshake = start.into_stream(Arc::clone(&self.config)).into_fallible();
+            handshake.await.map_err(|(error, tcp)| Failure {
+                error: TlsError::from_io(&error, CertificateAnswer::NotRequested),
+                tcp: Some(tcp),
+            })
+        };
+        let failure = match tokio::time::timeout(self.handshake_timeout, handshake).await {
+            Ok(Ok(stream)) => return self.accepted(stream, span),
             Ok(Err(failure)) => failure,
-            Err(_) => Failure { error: TlsError::timeout("the client's hello"), tcp: None },
+            Err(_) => Failure { error: TlsError::timeout(awaited), tcp: None },
         };
         span.failed(failure.error.kind());
         if let Some(tcp) = failure.tcp.filter(|_| failure.error.found_by() == FoundBy::Local) {
@@ -186,22 +187,17 @@ impl<C: Clock> Acceptor<C> {
 
     fn accepted(&self, stream: server::TlsStream<TcpStream>, span: ServerHandshake) -> Result<ServerStream, TlsError> {
         let (_, connection) = stream.get_ref();
-        let protocol = connection.protocol_version().and_then(Protocol::from_rustls);
-        let suite = connection.negotiated_cipher_suite().map(|suite| suite.suite());
-        let (Some(protocol), Some(suite)) = (protocol, suite) else {
-            // rustls knows both once a handshake is complete.
-            span.failed(TlsErrorType::Internal);
-            return Err(TlsError::new(
-                TlsErrorType::Internal,
-                FoundBy::Local,
-                "no version or suite after the handshake",
-            ));
+        let negotiated = match negotiated(connection) {
+            Ok(negotiated) => negotiated,
+            Err(error) => {
+                span.failed(error.kind());
+                return Err(error);
+            }
         };
-        let negotiated = Negotiated { protocol, suite };
         let leaf = connection.peer_certificates().and_then(<[_]>::first);
         let peer = leaf.and_then(CertificateInfo::from_der);
         let alpn = connection.alpn_protocol().map(<[u8]>::to_vec);
-        let active = self.metrics.connection(protocol);
+        let active = self.metrics.connection(negotiated.protocol);
         span.succeeded(negotiated, self.clock.monotonic());
         Ok(ServerStream { inner: stream, negotiated, peer, alpn, _active: active })
     }
@@ -273,7 +269,7 @@ impl ServerStream {
 
     /// The TCP connection below.
     #[must_use]
-    pub fn tcp(&self) -> &TcpStream {
+    pub fn get_ref(&self) -> &TcpStream {
         self.inner.get_ref().0
     }
 }

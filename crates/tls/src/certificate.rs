@@ -72,8 +72,13 @@ impl CertificateInfo {
     /// Days until notAfter, with their fraction, negative once past.
     #[must_use]
     pub fn days_left(&self, now: UnixTime) -> f64 {
-        (self.not_after.as_secs_f64() - now.as_secs_f64()) / 86_400.0
+        days_between(now, self.not_after)
     }
+}
+
+/// Days from one moment to another, with their fraction, negative if it is before.
+pub(crate) fn days_between(from: UnixTime, to: UnixTime) -> f64 {
+    (to.as_secs_f64() - from.as_secs_f64()) / 86_400.0
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -93,8 +93,8 @@ struct FailedWrite {
 /// While the server's verdict on us is not known, whatever happens first decides it: a ticket or data is acceptance; an
 /// alert, an end or a reset is a failed handshake. A write that fails in that time looks for the alert that explains it.
 #[derive(Debug)]
-pub struct ClientStream {
-    inner: client::TlsStream<TcpStream>,
+pub struct ClientStream<T = TcpStream> {
+    inner: client::TlsStream<T>,
     state: Arc<ClientConnectionState>,
     /// Present until the outcome is known.
     handshake: Option<ClientHandshake>,
@@ -106,9 +106,23 @@ pub struct ClientStream {
     _active: GaugeGuard,
 }
 
-impl ClientStream {
+impl<T> ClientStream<T> {
+    /// The connection below.
+    #[must_use]
+    pub fn get_ref(&self) -> &T {
+        self.inner.get_ref().0
+    }
+
+    /// What is known of the connection.
+    #[must_use]
+    pub fn connection(&self) -> Arc<ClientConnectionState> {
+        Arc::clone(&self.state)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> ClientStream<T> {
     pub(crate) fn new(
-        inner: client::TlsStream<TcpStream>,
+        inner: client::TlsStream<T>,
         state: ClientConnectionState,
         handshake: ClientHandshake,
         active: GaugeGuard,
@@ -126,18 +140,6 @@ impl ClientStream {
             stream.accepted();
         }
         stream
-    }
-
-    /// What is known of the connection.
-    #[must_use]
-    pub fn connection(&self) -> Arc<ClientConnectionState> {
-        Arc::clone(&self.state)
-    }
-
-    /// The TCP connection below.
-    #[must_use]
-    pub fn tcp(&self) -> &TcpStream {
-        self.inner.get_ref().0
     }
 
     /// Without a request for our certificate there is nothing left to refuse; a TLS 1.2 handshake includes the verdict; a
@@ -205,47 +207,52 @@ impl ClientStream {
     }
 
     /// The result of a write. If it failed while the verdict is open, what the peer sent is read first.
-    fn judge_write<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn judge_write<R>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         match written {
             Poll::Ready(Err(error)) if self.handshake.is_some() => {
-                self.failed_write = Some(FailedWrite { error, deadline: Box::pin(tokio::time::sleep(LINGER_TIME)) });
-                Poll::Ready(Err(ready!(self.poll_explain(cx)).unwrap_or_else(unexplained)))
+                let deadline = Box::pin(tokio::time::sleep(LINGER_TIME));
+                self.poll_explain(cx, FailedWrite { error, deadline }).map(Err)
             }
             written => written,
         }
     }
 
-    /// If a write has failed: reads until the verdict is known or the time is up, then gives the error to report.
-    fn poll_explain(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Error>> {
-        let Some(failed) = self.failed_write.as_mut() else { return Poll::Ready(None) };
+    /// If a write has failed and its reason is still looked for: goes on looking, then fails.
+    fn poll_failed_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.failed_write.take() {
+            Some(failed) => self.poll_explain(cx, failed).map(Err),
+            None => Poll::Ready(self.earlier_refusal()),
+        }
+    }
+
+    /// Reads until the verdict is known or the time is up, then gives the error to report.
+    fn poll_explain(&mut self, cx: &mut Context<'_>, mut failed: FailedWrite) -> Poll<io::Error> {
         let timed_out = failed.deadline.as_mut().poll(cx).is_ready();
         let read = Pin::new(&mut self.inner).poll_fill_buf(cx).map_ok(<[u8]>::len);
-        let verdict = match read {
+        let refusal = match read {
             Poll::Ready(read) => self.judge_read(read).err(),
             Poll::Pending if self.is_settled_by_now() => {
                 self.accepted();
                 None
             }
             Poll::Pending if timed_out => None,
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending => {
+                self.failed_write = Some(failed);
+                return Poll::Pending;
+            }
         };
-        let Some(failed) = self.failed_write.take() else { return Poll::Ready(None) };
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
-        Poll::Ready(Some(match verdict {
-            Some(refusal) if self.handshake.is_none() && !self.state.is_settled() => refusal,
+        Poll::Ready(match refusal {
+            Some(refusal) if self.state.tls_failure().is_some() => refusal,
             Some(_) | None if self.handshake.is_none() => failed.error,
             Some(_) | None => self.broken(failed.error),
-        }))
+        })
     }
 }
 
-fn unexplained() -> io::Error {
-    io::ErrorKind::BrokenPipe.into()
-}
-
-impl AsyncRead for ClientStream {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientStream<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.earlier_refusal()?;
@@ -274,13 +281,10 @@ impl AsyncRead for ClientStream {
     }
 }
 
-impl AsyncWrite for ClientStream {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if let Some(error) = ready!(this.poll_explain(cx)) {
-            return Poll::Ready(Err(error));
-        }
-        this.earlier_refusal()?;
+        ready!(this.poll_failed_write(cx))?;
         let written = Pin::new(&mut this.inner).poll_write(cx, buf);
         this.judge_write(cx, written)
     }
@@ -291,10 +295,7 @@ impl AsyncWrite for ClientStream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if let Some(error) = ready!(this.poll_explain(cx)) {
-            return Poll::Ready(Err(error));
-        }
-        this.earlier_refusal()?;
+        ready!(this.poll_failed_write(cx))?;
         let written = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
         this.judge_write(cx, written)
     }
@@ -305,19 +306,14 @@ impl AsyncWrite for ClientStream {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Some(error) = ready!(this.poll_explain(cx)) {
-            return Poll::Ready(Err(error));
-        }
-        this.earlier_refusal()?;
+        ready!(this.poll_failed_write(cx))?;
         let flushed = Pin::new(&mut this.inner).poll_flush(cx);
         this.judge_write(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Some(error) = ready!(this.poll_explain(cx)) {
-            return Poll::Ready(Err(error));
-        }
+        ready!(this.poll_failed_write(cx))?;
         this.closing = true;
         let closed = Pin::new(&mut this.inner).poll_shutdown(cx);
         this.judge_write(cx, closed)

@@ -11,12 +11,12 @@ use crate::policy::Policy;
 use crate::time_source::ClockTime;
 use crate::verify::{AnswerNote, NotingResolver, server_verifier};
 use artstore_metrics::{Clock, SystemClock};
-use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, CommonState};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client};
 
 /// How a module opens TLS connections.
@@ -93,14 +93,17 @@ impl<C: Clock> Connector<C> {
         &self.metrics
     }
 
-    /// Makes a TLS connection to `name` out of a TCP connection.
+    /// Makes a TLS connection to `name` out of a connection, which is a TCP one outside of tests.
     ///
     /// In TLS 1.3 this ends before the server has judged our certificate. A refusal shows in the first read, or in a
     /// failing write, and in [`ClientConnectionState::tls_failure`].
     ///
     /// # Errors
     /// If either side refuses the other, the peer does not speak TLS, the connection breaks or the time is up.
-    pub async fn connect(&self, name: ServerName<'static>, tcp: TcpStream) -> Result<ClientStream, TlsError> {
+    pub async fn connect<T>(&self, name: ServerName<'static>, tcp: T) -> Result<ClientStream<T>, TlsError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let note = Arc::new(AnswerNote::default());
         let mut span = self.metrics.handshake(self.clock.monotonic());
         let handshake = TlsConnector::from(self.config_for(&note)).connect(name, tcp).into_fallible();
@@ -131,31 +134,40 @@ impl<C: Clock> Connector<C> {
         Arc::new(config)
     }
 
-    fn connected(
+    fn connected<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        stream: client::TlsStream<TcpStream>,
+        stream: client::TlsStream<T>,
         note: &AnswerNote,
         span: ClientHandshake,
-    ) -> Result<ClientStream, TlsError> {
+    ) -> Result<ClientStream<T>, TlsError> {
         let (_, connection) = stream.get_ref();
-        let protocol = connection.protocol_version().and_then(Protocol::from_rustls);
-        let suite = connection.negotiated_cipher_suite().map(|suite| suite.suite());
-        let (Some(protocol), Some(suite)) = (protocol, suite) else {
-            // rustls knows both once a handshake is complete.
-            span.failed(TlsErrorType::Internal);
-            return Err(TlsError::new(
-                TlsErrorType::Internal,
-                FoundBy::Local,
-                "no version or suite after the handshake",
-            ));
+        let negotiated = match negotiated(connection) {
+            Ok(negotiated) => negotiated,
+            Err(error) => {
+                span.failed(error.kind());
+                return Err(error);
+            }
         };
         let leaf = connection.peer_certificates().and_then(<[_]>::first);
         let state = ClientConnectionState::new(
-            Negotiated { protocol, suite },
+            negotiated,
             connection.alpn_protocol().map(<[u8]>::to_vec),
             leaf.and_then(CertificateInfo::from_der),
             note.get(),
         );
-        Ok(ClientStream::new(stream, state, span, self.metrics.connection(protocol)))
+        Ok(ClientStream::new(stream, state, span, self.metrics.connection(negotiated.protocol)))
+    }
+}
+
+/// What a complete handshake agreed on.
+pub(crate) fn negotiated(connection: &CommonState) -> Result<Negotiated, TlsError> {
+    let protocol = connection.protocol_version().and_then(Protocol::from_rustls);
+    let suite = connection.negotiated_cipher_suite().map(|suite| suite.suite());
+    match (protocol, suite) {
+        (Some(protocol), Some(suite)) => Ok(Negotiated { protocol, suite }),
+        // rustls knows both once a handshake is complete.
+        (None, _) | (_, None) => {
+            Err(TlsError::new(TlsErrorType::Internal, FoundBy::Local, "no version or suite after the handshake"))
+        }
     }
 }

@@ -1,8 +1,7 @@
 //! Closing so that the peer can still read the alert: a close with unread input would be a reset, which destroys it.
 
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// How long a closing connection waits for its peer to close, at most.
 pub(crate) const LINGER_TIME: Duration = Duration::from_secs(1);
@@ -11,7 +10,7 @@ pub(crate) const LINGER_TIME: Duration = Duration::from_secs(1);
 pub(crate) const LINGER_BYTES: usize = 64 * 1024;
 
 /// Ends our side and reads until the peer ends its own, within both limits.
-pub(crate) async fn close(mut tcp: TcpStream) {
+pub(crate) async fn close<T: AsyncRead + AsyncWrite + Unpin>(mut tcp: T) {
     let drain = async {
         // A peer that is gone needs no farewell.
         tcp.shutdown().await.ok();

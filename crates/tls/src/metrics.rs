@@ -1,12 +1,12 @@
 //! The TLS families and how they are recorded: typed events and drop-safe spans.
 
 use crate::Protocol;
-use crate::certificate::{CertType, CertificateInfo};
+use crate::certificate::{CertType, CertificateInfo, days_between};
 use crate::error::TlsErrorType;
 use crate::policy::Policy;
 use artstore_metrics::{
     Clock, Counter, Family, Gauge, GaugeGuard, Histogram, Label, LabelValue as _, Monotonic, Outcome, Registry, Row,
-    Rows, label_enum,
+    Rows, UnixTime, label_enum,
 };
 use rustls::CipherSuite;
 use std::collections::BTreeMap;
@@ -325,7 +325,7 @@ impl CertificateMetrics {
         registry.computed(&CERTIFICATE_EXPIRY, move |samples| {
             let now = clock.wall();
             for ((cert_type, subject), earliest) in held.earliest() {
-                samples.float(&[cert_type.label(), &subject], earliest.days_left(now));
+                samples.float(&[cert_type.label(), &subject], days_between(now, earliest));
             }
         });
         let held = metrics.clone();
@@ -351,14 +351,12 @@ impl CertificateMetrics {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The one that expires first of each role and subject.
-    fn earliest(&self) -> BTreeMap<(CertType, String), CertificateInfo> {
-        let mut earliest: BTreeMap<(CertType, String), CertificateInfo> = BTreeMap::new();
+    /// The first end among those of each role and subject.
+    fn earliest(&self) -> BTreeMap<(CertType, String), UnixTime> {
+        let mut earliest: BTreeMap<(CertType, String), UnixTime> = BTreeMap::new();
         for ((cert_type, _), info) in self.each() {
-            let entry = earliest.entry((cert_type, info.subject.clone())).or_insert_with(|| info.clone());
-            if info.not_after < entry.not_after {
-                *entry = info;
-            }
+            let entry = earliest.entry((cert_type, info.subject)).or_insert(info.not_after);
+            *entry = info.not_after.min(*entry);
         }
         earliest
     }
@@ -545,6 +543,24 @@ impl Drop for ServerHandshake {
     fn drop(&mut self) {
         if !self.done {
             self.metrics.cancelled.inc(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_certificates_have_their_own_verdict_and_others_are_invalid() {
+        for kind in TlsErrorType::ALL {
+            let wanted = match kind.label() {
+                "cert_expired" => Verdict::Expired,
+                "cert_untrusted" => Verdict::Untrusted,
+                "cert_revoked" => Verdict::Revoked,
+                _ => Verdict::Invalid,
+            };
+            assert_eq!(Verdict::from(*kind), wanted, "{kind}");
         }
     }
 }

@@ -6,12 +6,17 @@ use artstore_tls::{
     Acceptor, AcceptorSettings, CertificateMetrics, ClientAuth, ClientStream, Connector, ConnectorMetrics,
     ConnectorSettings, Identity, ListenerMetrics, Policy, Protocol, ServerName, ServerStream, TlsError,
 };
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
@@ -154,4 +159,23 @@ pub(crate) fn assert_sums_agree(registry: &Registry, prefix: &str) {
     assert_eq!(registry.sum_of(&format!("{prefix}handshake_duration_seconds_count"), &[]), success);
     assert_eq!(registry.sum_of(&format!("{prefix}protocol_usage_total"), &[]), success);
     assert_eq!(registry.sum_of(&format!("{prefix}cipher_suite_usage_total"), &[]), success);
+}
+
+/// A server without our wrapper, that requires a certificate and gives this many tickets.
+pub(crate) fn raw_server(world: &World, tickets: usize) -> TlsAcceptor {
+    let files = world.ca.issue("quiet", &Leaf::server("quiet", now())).unwrap();
+    let chain = vec![CertificateDer::from_pem_file(&files.cert).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(world.ca.ca_file()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)
+        .unwrap();
+    config.send_tls13_tickets = tickets;
+    TlsAcceptor::from(Arc::new(config))
 }

@@ -3,15 +3,9 @@
 use crate::fixture::*;
 use artstore_tls::dev::{Leaf, Purpose};
 use artstore_tls::{CertificateAnswer, ClientStream, ConnectorSettings, FoundBy, Identity, TlsError, TlsErrorType};
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
 use std::io;
-use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
 /// A bad client certificate, what the server makes of it, and what we learn from its alert.
 struct Bad {
@@ -197,28 +191,9 @@ async fn tls12_refusal_fails_the_connect() {
 }
 
 /// A server that asks for a certificate and gives no tickets: only data settles.
-fn without_tickets(world: &World) -> TlsAcceptor {
-    let files = world.ca.issue("quiet", &Leaf::server("quiet", now())).unwrap();
-    let chain = vec![CertificateDer::from_pem_file(&files.cert).unwrap()];
-    let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(world.ca.ca_file()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .unwrap();
-    config.send_tls13_tickets = 0;
-    TlsAcceptor::from(Arc::new(config))
-}
-
 async fn quiet_pair(client: &Client, world: &World) -> (ClientStream, tokio_rustls::server::TlsStream<TcpStream>) {
     let (near, far) = tcp_pair().await;
-    let (near, far) =
-        tokio::join!(client.connector.connect(name("localhost"), near), without_tickets(world).accept(far));
+    let (near, far) = tokio::join!(client.connector.connect(name("localhost"), near), raw_server(world, 0).accept(far));
     let near = near.unwrap();
     assert_eq!(near.connection().certificate_answer(), CertificateAnswer::Sent);
     (near, far.unwrap())

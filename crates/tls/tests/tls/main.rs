@@ -3,6 +3,7 @@
 
 mod alpn_and_versions;
 mod contract;
+mod faults;
 mod fixture;
 mod late_refusal;
 mod listener;

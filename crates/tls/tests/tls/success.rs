@@ -227,7 +227,7 @@ async fn bytes_go_both_ways() {
     let (near, far) = meet(&client, &server).await;
     let (mut near, mut far) = (near.unwrap(), far.unwrap());
     assert!(near.is_write_vectored() && far.is_write_vectored());
-    assert_eq!(near.tcp().peer_addr().unwrap(), far.tcp().local_addr().unwrap());
+    assert_eq!(near.get_ref().peer_addr().unwrap(), far.get_ref().local_addr().unwrap());
     let parts = [std::io::IoSlice::new(b"ab"), std::io::IoSlice::new(b"cd")];
     assert_eq!(near.write_vectored(&parts).await.unwrap(), 4);
     near.flush().await.unwrap();
