@@ -137,8 +137,8 @@ impl<C: Clock> Admin<C> {
         Arc::new(move || shared.ready())
     }
 
-    /// Reads the folder of keys again, sweeps the index and counts, each at its interval, until cancelled; then closes the
-    /// database. Requests that come after that are answered with an error.
+    /// Reads the folder of keys again, sweeps the index and counts, each at its interval, until cancelled. Requests that are
+    /// still being served go on: every change is durable once it is answered, so nothing is left to flush.
     pub async fn run_background(&self, shutdown: CancellationToken) {
         let settings = &self.shared.settings;
         let [mut keys, mut sweep] = [settings.key_check_interval, settings.sweep_interval].map(interval);
@@ -160,6 +160,10 @@ impl<C: Clock> Admin<C> {
                 }
             }
         }
+    }
+
+    /// Closes the database, once no request is being served any more. Whoever comes later is answered with an error.
+    pub async fn close(&self) {
         self.shared.store.close().await;
     }
 

@@ -44,7 +44,7 @@ impl std::str::FromStr for SigningAlgorithm {
 /// Where accounts, elements and the index are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Database {
-    /// One SQLite file; its folder must exist.
+    /// One SQLite file, made with its folder if it is not there.
     Sqlite(PathBuf),
 }
 

@@ -153,6 +153,17 @@ mod tests {
         }
     }
 
+    /// RFC 8410 section 7: version 1, the private key alone, as `openssl genpkey` writes it. Key and public key are those of
+    /// RFC 8037 appendix A.1.
+    #[test]
+    fn ed25519_keys_without_their_public_key_are_read() {
+        let seed = URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
+        let head = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+        let key = SigningKey::from_pkcs8(&[&head[..], &seed].concat()).unwrap();
+        assert_eq!(key.kid(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        assert!(verifies(&key.jwk().key, b"message", &key.sign(b"message").unwrap()));
+    }
+
     #[test]
     fn bytes_that_are_no_key_are_refused() {
         assert_eq!(SigningKey::from_pkcs8(b"no key").unwrap_err(), SigningError::NotAKey);

@@ -13,6 +13,7 @@ use artstore_metrics::UnixTime;
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use std::path::PathBuf;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -28,6 +29,14 @@ pub enum StoreError {
     /// The schema is another program's, or a newer version's.
     #[error("database schema: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The folder of the database cannot be made.
+    #[error("{}: {error}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
     /// A row holds what this program never writes.
     #[error("database row: {0}")]
     Row(String),
@@ -43,6 +52,10 @@ impl Store {
     /// Opens the database, makes it if it is not there, and brings its schema up to date.
     pub(crate) async fn open(settings: &AdminSettings) -> Result<Self, StoreError> {
         let Database::Sqlite(path) = &settings.database;
+        if let Some(dir) = path.parent() {
+            let made = tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).await;
+            made.map_err(|error| StoreError::Folder { path: dir.to_owned(), error })?;
+        }
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)

@@ -9,6 +9,17 @@ fn settings(dir: &Path) -> AdminSettings {
 }
 
 #[tokio::test]
+async fn the_folder_is_made_and_one_that_cannot_be_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (deep, file) = (dir.path().join("a/b"), dir.path().join("file"));
+    Store::open(&settings(&deep)).await.unwrap();
+    assert!(deep.join("admin.db").exists());
+    std::fs::write(&file, "").unwrap();
+    let error = Store::open(&settings(&file)).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}: ", file.display())), "{error}");
+}
+
+#[tokio::test]
 async fn every_connection_is_durable_and_waits_for_others() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&settings(dir.path())).await.unwrap();

@@ -121,7 +121,7 @@ impl Fixture {
 
     /// The same folder under a new process.
     pub(crate) async fn restarted(self) -> Self {
-        self.admin.shared.store.close().await;
+        self.admin.close().await;
         let (admin, registry) = Self::open(&self.dir, &self.clock, |_| {}).await;
         Self { admin, registry, ..self }
     }
@@ -219,7 +219,7 @@ async fn health_names_the_database_that_is_away() {
     let well = json!({ "status": "ok", "dependencies": [
         { "name": "database", "status": "ok" }, { "name": "signing_keys", "status": "ok" } ] });
     assert_eq!(ready(), well);
-    fixture.admin.shared.store.close().await;
+    fixture.admin.close().await;
     let answer = fixture.token_answer("a", "b", "grant_type=client_credentials").await;
     let expected =
         json!({ "error": "temporarily_unavailable", "error_description": "no token can be made at the moment" });
@@ -253,7 +253,7 @@ async fn health_names_a_broken_key_and_forgets_it_once_mended() {
 }
 
 #[tokio::test]
-async fn the_background_ends_when_told_and_closes_the_database() {
+async fn the_background_ends_when_told_while_requests_go_on() {
     let fixture = Fixture::with(|settings| settings.key_check_interval = Duration::from_millis(1)).await;
     let shutdown = tokio_util::sync::CancellationToken::new();
     let (admin, cancelled) = (fixture.admin.clone(), shutdown.clone());
@@ -263,5 +263,7 @@ async fn the_background_ends_when_told_and_closes_the_database() {
     }
     shutdown.cancel();
     background.await.unwrap();
+    assert!(fixture.admin.shared.store.ping().await.is_ok());
+    fixture.admin.close().await;
     assert!(fixture.admin.shared.store.ping().await.is_err());
 }

@@ -1,16 +1,23 @@
 //! The index restored from elements that are not what it says.
 
 use super::files::{expiring, id, published, record};
-use super::{Fixture, token_part};
+use super::{Fixture, HandClock, token_part};
 use crate::rebuild::Pages;
 use crate::store::{Reported, Source};
 use crate::{RebuiltElement, store};
 use artstore_api::element::{Capacity, ElementMode, ElementReport, RecordChange, RecordPage};
 use artstore_api::{FileId, FileRecord};
-use artstore_metrics::Clock as _;
+use artstore_http::{Client, ClientSettings, HttpClientMetrics, Server, ServerMetrics, ServerSettings};
+use artstore_metrics::{Clock as _, Registry};
+use axum::Router;
+use axum::extract::RawQuery;
+use axum::routing::get;
+use http::HeaderMap;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::HashMap;
 use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 /// Elements by their address, two records to a page.
 struct Elements(HashMap<&'static str, Vec<FileRecord>>);
@@ -116,4 +123,54 @@ async fn pages_that_do_not_advance_end_the_reading() {
     let fixture = fixture(&["a"]).await;
     let rebuilt = fixture.admin.rebuild_from(&Stuck).await.unwrap();
     assert_eq!(rebuilt, [entry("a", 0, 0, 0, Some("the element's pages do not advance"))]);
+}
+
+/// The real client against a listener that answers as elements do, and as they should not.
+#[tokio::test]
+async fn pages_are_read_over_http() {
+    let one = |number| serde_json::to_string(&RecordPage { records: vec![record(number)], next: None }).unwrap();
+    let first = serde_json::to_string(&RecordPage { records: vec![record(1)], next: Some(id(1)) }).unwrap();
+    let (second, after) = (one(2), format!("limit=500&after={}", id(1)));
+    let pages = move |RawQuery(query): RawQuery, headers: HeaderMap| async move {
+        assert!(headers["authorization"].to_str().unwrap().starts_with("Bearer ey"));
+        if query.as_deref() == Some("limit=500") {
+            first
+        } else {
+            assert_eq!(query.unwrap(), after);
+            second
+        }
+    };
+    let router = Router::new()
+        .route("/good/api/v1/files", get(pages))
+        .route("/bad/api/v1/files", get(async || "no page"))
+        .route("/long/api/v1/files", get(async || " ".repeat(33 * 1024 * 1024)));
+    let registry = Registry::new();
+    let clock = HandClock::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let metrics = ServerMetrics::new(&registry);
+    let server = Server::new(listener, router, ServerSettings::default(), metrics, clock.clone());
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(server.serve(shutdown.clone()));
+    let client = Client::new(ClientSettings::default(), None, HttpClientMetrics::new(&registry), clock);
+    let fixture = fixture(&[]).await;
+    let shared = &fixture.admin.shared;
+    for path in ["/good", "/bad", "/long", "/none"] {
+        let capacity = Capacity { capacity_bytes: 1, free_bytes: 1 };
+        let report = ElementReport { url: format!("{url}{path}"), mode: ElementMode::Rw, capacity };
+        let reported = Reported { element_id: path.to_owned(), report, reported_at: shared.now() };
+        assert!(shared.store.put_element(&reported, 10).await.unwrap());
+    }
+    let rebuilt = fixture.admin.rebuild(&client).await.unwrap();
+    let unreadable = "the element's page is not readable: expected ident at line 1 column 2";
+    let expected = [
+        entry("/bad", 0, 0, 0, Some(unreadable)),
+        entry("/good", 2, 2, 0, None),
+        entry("/long", 0, 0, 0, Some("length limit exceeded")),
+        entry("/none", 0, 0, 0, Some("the element answered 404 Not Found")),
+    ];
+    assert_eq!(rebuilt, expected);
+    assert_eq!(index(&fixture).await.len(), 2);
+    shutdown.cancel();
+    serving.await.unwrap();
 }

@@ -47,7 +47,7 @@ async fn secrets_are_in_no_log_file_metric_or_debug() {
     let rotated = fixture.call(Method::POST, "/api/v1/service-accounts/client/rotate-secret", &admin_token, None).await;
     let rotated = rotated.json()["client_secret"].as_str().unwrap().to_owned();
     fixture.get("/api/v1/files", &token).await;
-    fixture.admin.shared.store.close().await;
+    fixture.admin.close().await;
     fixture.token_answer("client", canary, "grant_type=client_credentials").await;
     let mut places = vec![
         ("log", String::from_utf8(log.0.lock().unwrap().clone()).unwrap()),
