@@ -102,11 +102,10 @@ impl Parts {
         env.insert("ARTSTORE_CLIENT_KEY".to_owned(), path(&client.key));
         let mut parts = Self { house: House { env }, running: BTreeMap::new(), folder };
         parts.configure(Part::Admin, &module, None, more);
+        let element = parts.account("an-element", "element");
+        let ingester = parts.account("an-ingester", "ingester");
+        let client = parts.account("a-client", "client");
         parts.launch(Part::Admin);
-        let element = parts.account("element", "elements:report", &["artstore-admin"]);
-        let scopes = "storage:write storage:read elements:read index:read";
-        let ingester = parts.account("ingester", scopes, &["artstore-element", "artstore-admin"]);
-        let client = parts.account("client", "files:read files:write", &["artstore-ingester"]);
         for (part, account) in [(Part::Edit, &element), (Part::Rw, &element), (Part::Ingester, &ingester)] {
             parts.configure(part, &module, Some(account), more);
             parts.launch(part);
@@ -166,17 +165,13 @@ impl Parts {
         forged(&self.house, &self.data(Part::Admin), scope, audience)
     }
 
-    /// Makes an account: its identifier and secret.
-    ///
-    /// # Panics
-    /// When it is refused.
-    #[must_use]
-    pub fn account(&self, name: &str, scopes: &str, audiences: &[&str]) -> (String, String) {
-        let scopes: Vec<&str> = scopes.split(' ').collect();
-        let body = json!({"name": name, "scopes": scopes, "audiences": audiences}).to_string();
-        let token = self.forge("accounts:admin", "artstore-admin");
-        let curl = self.admin("/api/v1/service-accounts").bearer(&token).header("Content-Type", "application/json");
-        let made = curl.with(["--data", &body]).run().expect(201).json();
+    /// Makes an account, as an operator does: its identifier and secret.
+    fn account(&self, id: &str, role: &str) -> (String, String) {
+        let mut command = artstore();
+        command.args(["admin", "account", "create", "--json", "--client-id", id, "--role", role, "--config"]);
+        let output = command.current_dir(self.folder.path()).arg(self.file(Part::Admin, "toml")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let made: Value = serde_json::from_slice(&output.stdout).unwrap();
         let text = |name: &str| made[name].as_str().unwrap().to_owned();
         (text("client_id"), text("client_secret"))
     }
