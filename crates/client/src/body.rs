@@ -276,6 +276,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_waits_for_its_source_leaves_the_bytes_to_the_next() {
+        let (mut writer, source) = tokio::io::duplex(16);
+        let shared = reader(source);
+        let (mut first, gate, moved) = body(Arc::clone(&shared), plan(None));
+        gate.open();
+        let idle = tokio::time::timeout(Duration::from_secs(1), first.frame()).await;
+        assert!(idle.is_err());
+        gate.shut();
+        tokio::io::AsyncWriteExt::write_all(&mut writer, b"abc").await.unwrap();
+        drop(writer);
+        assert!(first.frame().await.unwrap().is_err());
+        assert_eq!(moved.bytes(), 0);
+        let (second, gate, _) = body(shared, plan(None));
+        gate.open();
+        assert_eq!(second.collect().await.unwrap().to_bytes(), "abc");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_source_of_another_length_fails() {
         for (size, found) in [(5, 6), (7, 6)] {
             let (body, gate, moved) = body(reader(&b"abcdef"[..]), BodyPlan { chunk_bytes: 16, ..plan(Some(size)) });
