@@ -4,7 +4,7 @@ use crate::exchange::{Exchanged, exchange};
 use crate::metrics::{AcquisitionSpan, Trigger};
 use crate::response::Grant;
 use crate::service::Inner;
-use crate::token::Moment;
+use crate::token::{Moment, usable_until};
 use crate::{AuthError, AuthErrorType, VerifyError};
 use artstore_metrics::{Clock, UnixTime};
 use secrecy::{ExposeSecret, SecretString};
@@ -109,8 +109,7 @@ async fn check<C: Clock>(inner: &Inner<C>, grant: &Grant, sent: Moment) -> Resul
     if let Some(verifier) = &inner.verifier {
         claimed = Some(verifier.verify(grant.token()).await.map_err(refused)?.exp);
     }
-    let held = inner.held(grant, 0, sent, claimed);
-    if held.usable_for(Moment::now(&inner.clock)).is_zero() {
+    if usable_until(sent, grant.lifetime, claimed).is_reached(Moment::now(&inner.clock)) {
         return Err(match claimed {
             Some(_) => AuthError::new(AuthErrorType::ClockSkew, "the received token is past its end"),
             None => AuthError::new(AuthErrorType::Timeout, "the answer took longer than its token lives"),

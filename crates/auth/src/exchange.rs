@@ -64,7 +64,8 @@ pub(crate) async fn exchange<C: Clock>(
         Err(_) => Err(AuthError::new(AuthErrorType::Timeout, format!("no answer within {limit:?}"))),
         Ok(Err(_)) => Err(AuthError::new(AuthErrorType::Internal, "the transport panicked")),
         Ok(Ok(Err(error))) => {
-            was_written |= error.request_written;
+            // The transport knows better: a late refusal of our certificate comes after the first bytes and before any request.
+            was_written = error.request_written;
             Err(AuthError::new(error.kind, error.detail))
         }
         Ok(Ok(Ok(answer))) => {

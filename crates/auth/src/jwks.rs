@@ -205,16 +205,15 @@ impl<C: Clock> RemoteKeys<C> {
         let now = self.clock.monotonic();
         let mut state = self.lock();
         state.flight = None;
-        let pause = if let Some(keys) = fetched {
+        state.not_before = if let Some(keys) = fetched {
             state.failures = 0;
             state.unknown.retain(|kid, _| !keys.contains(kid));
             self.current.store(Some(Arc::new(Fetched { keys: Arc::new(keys), at: now })));
-            self.limits.cooldown
+            now.plus(self.limits.cooldown)
         } else {
             state.failures = state.failures.saturating_add(1);
-            Backoff { cap: self.limits.cooldown, ..Backoff::default() }.pause(state.failures, None)
+            Backoff { cap: self.limits.cooldown, ..Backoff::default() }.next_start(state.failures, now, now, None)
         };
-        state.not_before = now.plus(pause);
     }
 
     async fn fetch_from(&self, instance: &AdminInstance) -> Result<KeySet, String> {

@@ -97,3 +97,64 @@ impl<'de> Visitor<'de> for StrictVisitor {
         Ok(Strict(map))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::path::PathBuf;
+
+    #[test]
+    fn only_objects_without_repeated_members_are_objects() {
+        assert_eq!(object(b" {\"a\": {\"b\": 1}} ").unwrap(), json!({"a": {"b": 1}}).as_object().unwrap().clone());
+        for bad in
+            ["", "{", "[]", "1", "{\"a\":1,\"a\":1}", "{\"a\":1,\"\\u0061\":1}", "{} {}", "{\"a\":NaN}", "\u{feff}{}"]
+        {
+            assert!(object(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
+
+    /// The public vectors: beside the project's folder, or where `ARTSTORE_VECTORS` says.
+    fn vectors() -> Option<Value> {
+        let folder = match std::env::var_os("ARTSTORE_VECTORS") {
+            Some(folder) => PathBuf::from(folder),
+            None => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors")),
+        };
+        let text = std::fs::read(folder.join("json_web_signature_test.json")).ok()?;
+        Some(serde_json::from_slice(&text).unwrap())
+    }
+
+    /// Whether the signature of a vector verifies with the group's key, by everything but the rules for access tokens.
+    fn verifies(jwk: &Value, jws: &str) -> bool {
+        let set = json!({ "keys": [jwk] }).to_string();
+        let Ok(keys) = KeySet::parse(set.as_bytes(), &Algorithm::ALL) else { return false };
+        let Ok(compact) = Compact::parse(jws) else { return false };
+        compact.verified_payload(&keys, &Algorithm::ALL).is_ok()
+    }
+
+    #[test]
+    fn wycheproofs_signatures_are_judged_as_it_says() {
+        let Some(vectors) = vectors() else {
+            println!("SKIPPED: the Wycheproof vectors are not there; ARTSTORE_VECTORS can name their folder");
+            return;
+        };
+        let (mut judged, mut accepted, mut differences) = (0, 0, Vec::new());
+        for group in vectors["testGroups"].as_array().unwrap() {
+            let Some(jwk) = group.get("public") else { continue };
+            let key_algorithm = jwk["alg"].as_str().unwrap_or_default();
+            for test in group["tests"].as_array().unwrap() {
+                let verified = verifies(jwk, test["jws"].as_str().unwrap());
+                let valid = test["result"] == "valid";
+                judged += 1;
+                accepted += usize::from(verified);
+                // Whatever is invalid must be refused; what is valid must be accepted if its key is one of ours.
+                if verified != valid && (verified || Algorithm::parse(key_algorithm).is_some()) {
+                    differences.push((test["tcId"].as_u64().unwrap(), test["comment"].as_str().unwrap().to_owned()));
+                }
+            }
+        }
+        println!("{judged} vectors judged, {accepted} accepted");
+        assert_eq!(differences, []);
+        assert!(judged > 300 && accepted > 10, "{judged} judged, {accepted} accepted");
+    }
+}

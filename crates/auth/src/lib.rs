@@ -10,6 +10,8 @@ mod acquire;
 mod claims;
 mod error;
 mod exchange;
+#[cfg(feature = "http")]
+mod http_transport;
 mod instance;
 mod jwks;
 mod jws;
@@ -27,11 +29,10 @@ mod token;
 mod transport;
 mod verifier;
 
-#[cfg(test)]
-mod testing;
-
 pub use claims::{Claims, ExpectedClaims};
 pub use error::AuthError;
+#[cfg(feature = "http")]
+pub use http_transport::http_transport;
 pub use instance::{AdminInstance, InstanceError};
 pub use jwks::JwksSource;
 pub use keys::{Algorithm, KeySet, KeySetError};

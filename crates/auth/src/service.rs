@@ -2,7 +2,6 @@
 
 use crate::acquire::{Acquired, acquire};
 use crate::metrics::{TokenCheck, Trigger};
-use crate::response::Grant;
 use crate::state::{Failure, Flight, FlightResult, State};
 use crate::token::{Held, Moment};
 use crate::transport::Transport;
@@ -11,7 +10,7 @@ use crate::{
     TokenVerifier,
 };
 use arc_swap::ArcSwapOption;
-use artstore_metrics::{Clock, SystemClock, UnixTime};
+use artstore_metrics::{Clock, Monotonic, SystemClock};
 use secrecy::SecretString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -200,8 +199,8 @@ impl<C: Clock> AuthService<C> {
     }
 
     async fn wait_for(&self, forced: bool) -> Result<AccessToken, AuthError> {
-        for _ in 0..MAX_ROUNDS {
-            let mut flight = match self.inner.next(forced) {
+        for round in 0..MAX_ROUNDS {
+            let mut flight = match self.inner.next(forced && round == 0) {
                 Next::Answer(answer) => return answer,
                 Next::Wait(flight) => flight,
             };
@@ -239,23 +238,7 @@ impl<C: Clock> Inner<C> {
         Ok(secret)
     }
 
-    pub(crate) fn held(&self, grant: &Grant, generation: u64, sent: Moment, claimed: Option<UnixTime>) -> Held {
-        self.held_for(grant, generation, 0, sent, claimed)
-    }
-
-    fn held_for(
-        &self,
-        grant: &Grant,
-        generation: u64,
-        instance: usize,
-        sent: Moment,
-        claimed: Option<UnixTime>,
-    ) -> Held {
-        let token = AccessToken::new(grant.authorization.clone(), generation, instance);
-        Held::new(token, sent, grant.lifetime, claimed)
-    }
-
-    /// Whether this very token is in the cache and usable, or is newer than what is there.
+    /// Whether this very token is in the cache and usable.
     fn is_usable(&self, token: &AccessToken) -> bool {
         match &*self.cached.load() {
             Some(held) if held.token.generation() == token.generation() => !held.usable_for(self.now()).is_zero(),
@@ -303,7 +286,7 @@ impl<C: Clock> Inner<C> {
         state.flights += 1;
         let id = state.flights;
         state.flight = Some(Flight { id, result: result.clone() });
-        let start = state.not_before;
+        let start = state.started.map(|started| started.plus(self.settings.backoff.floor)).unwrap_or_default();
         let flying = Flying { inner: Arc::clone(self), id };
         runtime.spawn(async move { flying.fly(trigger, start, &sender).await });
         if state.keeper.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
@@ -344,8 +327,8 @@ impl<C: Clock> Inner<C> {
             Ok(acquired) => {
                 state.generation += 1;
                 let Acquired { grant, instance, sent, claimed } = acquired;
-                let held = self.held_for(&grant, state.generation, instance, sent, claimed);
-                let token = held.token.clone();
+                let token = AccessToken::new(grant.authorization, state.generation, instance);
+                let held = Held::new(token.clone(), sent, grant.lifetime, claimed);
                 self.metrics.token_published(held.expires.wall, held.expires.monotonic);
                 self.cached.store(Some(Arc::new(held)));
                 (state.failure, state.failures, state.preferred) = (None, 0, instance);
@@ -353,8 +336,9 @@ impl<C: Clock> Inner<C> {
             }
             Err(error) => {
                 state.failures = state.failures.saturating_add(1);
-                let pause = self.settings.backoff.pause(state.failures, error.retry_after());
-                let until = self.clock.monotonic().plus(pause);
+                let ended = self.clock.monotonic();
+                let started = state.started.unwrap_or(ended);
+                let until = self.settings.backoff.next_start(state.failures, started, ended, error.retry_after());
                 state.failure = Some(Failure { error: error.clone(), until });
                 // The next pass begins elsewhere.
                 state.preferred = (state.preferred + 1) % self.settings.instances.len();
@@ -377,16 +361,11 @@ struct Flying<C: Clock> {
 }
 
 impl<C: Clock> Flying<C> {
-    async fn fly(
-        self,
-        trigger: Trigger,
-        start: artstore_metrics::Monotonic,
-        sender: &watch::Sender<Option<FlightResult>>,
-    ) {
+    async fn fly(self, trigger: Trigger, start: Monotonic, sender: &watch::Sender<Option<FlightResult>>) {
         let inner = Arc::clone(&self.inner);
         let acquisition = async {
             tokio::time::sleep(start.since(inner.clock.monotonic())).await;
-            inner.lock().not_before = inner.clock.monotonic().plus(inner.settings.backoff.floor);
+            inner.lock().started = Some(inner.clock.monotonic());
             acquire(&inner, trigger).await
         };
         let result = tokio::select! {

@@ -57,8 +57,8 @@ pub(crate) struct State {
     pub(crate) failure: Option<Failure>,
     /// Failed acquisitions in a row.
     pub(crate) failures: u32,
-    /// When the next acquisition may start, failure or not.
-    pub(crate) not_before: Monotonic,
+    /// When the last acquisition started, if there was one.
+    pub(crate) started: Option<Monotonic>,
     /// The instance that is asked first: the one that answered last.
     pub(crate) preferred: usize,
     /// The secret as it was last read.
@@ -76,7 +76,7 @@ impl State {
             flights: 0,
             failure: None,
             failures: 0,
-            not_before: Monotonic::default(),
+            started: None,
             preferred: 0,
             secret: None,
             keeper: None,

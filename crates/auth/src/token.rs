@@ -84,14 +84,14 @@ pub(crate) struct Held {
 impl Held {
     /// A token that was asked for at `sent`, lives for `lifetime` and by its own claims ends no later than `claimed`.
     pub(crate) fn new(token: AccessToken, sent: Moment, lifetime: Duration, claimed: Option<UnixTime>) -> Self {
-        let life = claimed.map_or(lifetime, |exp| lifetime.min(exp.since(sent.wall)));
+        let life = life(sent, lifetime, claimed);
         let before_end = |margin: Duration| sent.plus(life.saturating_sub(margin));
         let margin = (lifetime / 2).min(Duration::from_secs(300));
         let jitter = crate::random::up_to((lifetime / 10).min(Duration::from_secs(60)));
         Self {
             token,
             expires: sent.plus(life),
-            usable: before_end((lifetime / 10).min(Duration::from_secs(10))),
+            usable: usable_until(sent, lifetime, claimed),
             soon: before_end(margin),
             refresh: before_end(margin + jitter),
         }
@@ -117,6 +117,17 @@ impl Held {
     pub(crate) fn refresh_in(&self, now: Moment) -> Duration {
         self.refresh.left(now)
     }
+}
+
+/// The end of a token's use: exp − min(10 s, lifetime/10).
+pub(crate) fn usable_until(sent: Moment, lifetime: Duration, claimed: Option<UnixTime>) -> Moment {
+    let margin = (lifetime / 10).min(Duration::from_secs(10));
+    sent.plus(life(sent, lifetime, claimed).saturating_sub(margin))
+}
+
+/// The lifetime, or what is left of it by the token's own end.
+fn life(sent: Moment, lifetime: Duration, claimed: Option<UnixTime>) -> Duration {
+    claimed.map_or(lifetime, |exp| lifetime.min(exp.since(sent.wall)))
 }
 
 #[cfg(test)]

@@ -1,0 +1,14 @@
+//! The token service and the verifier from outside, on paused time, against a scripted issuer.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+mod answers;
+mod canary;
+mod clocks;
+mod faults;
+mod flights;
+mod jwks;
+mod sockets;
+mod support;
+mod tokens;
+mod verifier;

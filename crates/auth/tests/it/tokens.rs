@@ -1,0 +1,80 @@
+//! Key sets: which keys are usable, and for what.
+
+use crate::support::{SigningKey, jwks};
+use artstore_auth::{Algorithm, KeySet, KeySetError};
+use serde_json::{Value, json};
+
+fn parse(keys: &[Value]) -> Result<KeySet, KeySetError> {
+    KeySet::parse(jwks(keys).to_string().as_bytes(), &Algorithm::ALL)
+}
+
+#[test]
+fn keys_of_the_three_algorithms_are_read() {
+    let keys = [SigningKey::rsa().jwk("r"), SigningKey::p256().jwk("p"), SigningKey::ed25519().jwk("e")];
+    let set = parse(&keys).unwrap();
+    assert_eq!((set.len(), set.is_empty()), (3, false));
+    assert!(["r", "p", "e"].iter().all(|kid| set.contains(kid)) && !set.contains("x"));
+    let only = KeySet::parse(jwks(&keys).to_string().as_bytes(), &[Algorithm::Es256]).unwrap();
+    assert!(only.len() == 1 && only.contains("p"));
+}
+
+#[test]
+fn what_cannot_verify_our_tokens_is_passed_over() {
+    let (rsa, p256, ed) = (SigningKey::rsa().jwk("k"), SigningKey::p256().jwk("k"), SigningKey::ed25519().jwk("k"));
+    let changed = |key: &Value, name: &str, value: Value| {
+        let mut key = key.clone();
+        key[name] = value;
+        key
+    };
+    let unusable = [
+        json!("text"),
+        json!({"kty": "oct", "k": "c2VjcmV0", "kid": "k", "alg": "HS256"}),
+        json!({"kty": "OKP", "crv": "X25519", "x": "AAAA", "kid": "k"}),
+        changed(&rsa, "kid", json!("")),
+        changed(&rsa, "kid", Value::Null),
+        changed(&rsa, "kid", json!("k".repeat(129))),
+        changed(&rsa, "use", json!("enc")),
+        changed(&rsa, "key_ops", json!(["sign"])),
+        changed(&rsa, "alg", json!("HS256")),
+        changed(&rsa, "alg", json!("PS256")),
+        changed(&rsa, "d", json!("AAAA")),
+        changed(&rsa, "crv", json!("P-256")),
+        changed(&rsa, "n", json!("AQAB")),
+        changed(&rsa, "n", json!("not base64url!")),
+        changed(&rsa, "n", Value::Null),
+        changed(&rsa, "e", Value::Null),
+        changed(&rsa, "e", json!("")),
+        changed(&p256, "crv", json!("P-521")),
+        changed(&p256, "x", json!("AAAA")),
+        changed(&p256, "y", p256["x"].clone()),
+        changed(&p256, "y", Value::Null),
+        changed(&p256, "alg", json!("RS256")),
+        changed(&ed, "x", json!("AAAA")),
+        changed(&ed, "x", Value::Null),
+        changed(&ed, "alg", json!("ES256")),
+    ];
+    for key in unusable {
+        assert_eq!(parse(std::slice::from_ref(&key)).err(), Some(KeySetError::NoUsableKey), "{key}");
+        // Beside a good one it does no harm.
+        assert_eq!(parse(&[key, SigningKey::ed25519().jwk("good")]).unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn what_is_no_key_set_is_refused() {
+    for document in ["", "[]", "{}", "{\"keys\": {}}", "{\"keys\": []} x"] {
+        assert_eq!(KeySet::parse(document.as_bytes(), &Algorithm::ALL).err(), Some(KeySetError::Malformed));
+    }
+    let many = vec![json!({}); 101];
+    assert_eq!(parse(&many).err(), Some(KeySetError::TooManyKeys));
+}
+
+#[test]
+fn algorithms_have_exact_names() {
+    for algorithm in Algorithm::ALL {
+        assert_eq!(Algorithm::parse(algorithm.as_str()), Some(algorithm));
+    }
+    for name in ["none", "NONE", "", "HS256", "rs256", "PS256", "ES384", "Ed25519"] {
+        assert_eq!(Algorithm::parse(name), None);
+    }
+}
