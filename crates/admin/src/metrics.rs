@@ -87,7 +87,7 @@ label_enum! {
         Deleted = "deleted",
         /// It was known already, or came after a deletion.
         Unchanged = "unchanged",
-        /// A file's time was over.
+        /// A file's time was over, and no deletion of it was told.
         Expired = "expired",
         /// A rebuild did not find it on its element.
         Lost = "lost",
@@ -162,7 +162,7 @@ pub const INDEX_CHANGES: Family =
 
 /// `admin_index_files`.
 pub const INDEX_FILES: Family =
-    Family::gauge("admin_index_files", "Files in the index, counted at start and at each sweep.");
+    Family::gauge("admin_index_files", "Files that the index shows, counted at start and at each sweep.");
 
 /// `admin_api_refusals_total`.
 pub const API_REFUSALS: Family =

@@ -116,7 +116,7 @@ impl<C: Clock> Admin<C> {
         let fleet = Arc::new(Fleet::new(settings.element_offline_after, clock.clone()));
         fleet.replace(&store.elements().await?);
         let metrics = AdminMetrics::new(registry);
-        metrics.counted(store.count_files().await?);
+        metrics.counted(store.count_files(millis(clock.wall())).await?);
         AdminMetrics::observe(registry, Arc::clone(&keys), Arc::clone(&fleet));
         let issuer = Issuer::new(settings.issuer.clone(), settings.token_lifetime, Arc::clone(&keys), clock.clone());
         let verifier = {
@@ -197,8 +197,9 @@ impl<C: Clock> Admin<C> {
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
         let shared = &*self.shared;
         let (settings, wall) = (&shared.settings, shared.clock.wall());
-        let tombstones_before = millis(wall.minus(settings.tombstone_retention));
-        let swept = shared.noted(shared.store.sweep_files(millis(wall), tombstones_before).await)?;
+        let expired = millis(wall.minus(settings.expired_retention));
+        let told_before = millis(wall.minus(settings.tombstone_retention));
+        let swept = shared.noted(shared.store.sweep_files(expired, told_before).await)?;
         shared.metrics.swept(swept);
         let forget_before = millis(wall.minus(settings.forget_elements_after));
         let forgotten = shared.noted(shared.store.forget_elements(forget_before).await)?;
@@ -206,7 +207,7 @@ impl<C: Clock> Admin<C> {
             tracing::warn!(forgotten, "elements that have not reported for long left the list");
         }
         shared.fleet.replace(&shared.noted(shared.store.elements().await)?);
-        shared.metrics.counted(shared.noted(shared.store.count_files().await)?);
+        shared.metrics.counted(shared.noted(shared.store.count_files(millis(wall)).await)?);
         Ok(())
     }
 }

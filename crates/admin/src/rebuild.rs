@@ -95,7 +95,7 @@ impl<C: Clock> Admin<C> {
                 lost = entry.lost, error = entry.error, "index rebuilt from element");
             rebuilt.push(entry);
         }
-        shared.metrics.counted(shared.noted(shared.store.count_files().await)?);
+        shared.metrics.counted(shared.noted(shared.store.count_files(shared.now()).await)?);
         Ok(rebuilt)
     }
 

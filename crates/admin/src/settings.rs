@@ -76,8 +76,10 @@ pub struct AdminSettings {
     pub jwks_max_age: Duration,
     /// How often expired rows are swept, and the counts for the metrics are read again. Default 60 s.
     pub sweep_interval: Duration,
-    /// How long a deletion is remembered. Default 366 days: longer than a temporary file lives, so that a record which
-    /// is told again later has expired anyway.
+    /// How long the row of an expired file stays, unseen, so that its element's deletion still meets it. Default 24 h.
+    pub expired_retention: Duration,
+    /// How long the deletion of a file without a known end is remembered; that of another one is forgotten with its end,
+    /// because a record that is told again later has expired anyway. Default 366 days: longer than any temporary file lives.
     pub tombstone_retention: Duration,
     /// After how long without a report an element leaves the list. Default 30 days.
     pub forget_elements_after: Duration,
@@ -113,6 +115,7 @@ impl AdminSettings {
             key_settle: Duration::from_secs(60),
             jwks_max_age: Duration::from_secs(300),
             sweep_interval: Duration::from_secs(60),
+            expired_retention: Duration::from_hours(24),
             tombstone_retention: Duration::from_hours(24 * 366),
             forget_elements_after: Duration::from_hours(24 * 30),
             max_token_body_bytes: 16 * 1024,

@@ -19,7 +19,7 @@ pub(crate) struct Applied {
 /// What a sweep removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Swept {
-    /// Files whose time was over.
+    /// Files whose time was over, of which no deletion was told.
     pub(crate) expired: u64,
     /// Deletions that were remembered long enough.
     pub(crate) tombstones: u64,
@@ -59,7 +59,7 @@ const ADOPT: &str = "INSERT INTO files (file_id, element_id, record, expires_at,
 
 const DELETE: &str = "INSERT INTO files (file_id, element_id, record, expires_at, changed_at) \
      VALUES ($1, $2, NULL, NULL, $3) \
-     ON CONFLICT (file_id) DO UPDATE SET record = NULL, expires_at = NULL, changed_at = excluded.changed_at \
+     ON CONFLICT (file_id) DO UPDATE SET record = NULL, changed_at = excluded.changed_at \
      WHERE files.record IS NOT NULL AND files.element_id = excluded.element_id";
 
 impl Store {
@@ -143,10 +143,14 @@ impl Store {
         rows.into_iter().map(indexed).collect()
     }
 
-    /// How many files the index holds.
-    pub(crate) async fn count_files(&self) -> Result<u64, StoreError> {
-        let count: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM files WHERE record IS NOT NULL").fetch_one(&self.pool).await?;
+    /// How many files the index shows at `now`.
+    pub(crate) async fn count_files(&self, now: i64) -> Result<u64, StoreError> {
+        let count: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM files WHERE record IS NOT NULL AND (expires_at IS NULL OR expires_at > $1)",
+        )
+        .bind(now)
+        .fetch_one(&self.pool)
+        .await?;
         Ok(super::bytes(count))
     }
 
@@ -191,14 +195,19 @@ impl Store {
         Ok(dropped)
     }
 
-    /// Removes the files whose time is over at `now` and the tombstones from before `tombstones_before`.
-    pub(crate) async fn sweep_files(&self, now: i64, tombstones_before: i64) -> Result<Swept, StoreError> {
-        let expired = sqlx::query("DELETE FROM files WHERE expires_at <= $1").bind(now).execute(&self.pool).await?;
-        let tombstones = sqlx::query("DELETE FROM files WHERE record IS NULL AND changed_at < $1")
-            .bind(tombstones_before)
+    /// Removes the rows whose file expired up to `expired`, and the tombstones from before `told_before`.
+    pub(crate) async fn sweep_files(&self, expired: i64, told_before: i64) -> Result<Swept, StoreError> {
+        let files = sqlx::query("DELETE FROM files WHERE expires_at <= $1 AND record IS NOT NULL")
+            .bind(expired)
             .execute(&self.pool)
             .await?;
-        Ok(Swept { expired: expired.rows_affected(), tombstones: tombstones.rows_affected() })
+        let tombstones =
+            sqlx::query("DELETE FROM files WHERE record IS NULL AND (expires_at <= $1 OR changed_at < $2)")
+                .bind(expired)
+                .bind(told_before)
+                .execute(&self.pool)
+                .await?;
+        Ok(Swept { expired: files.rows_affected(), tombstones: tombstones.rows_affected() })
     }
 }
 

@@ -4,6 +4,14 @@ use super::Store;
 use crate::AdminSettings;
 use std::path::Path;
 
+impl Store {
+    /// How many rows the index has, tombstones too.
+    pub(crate) async fn count_rows(&self) -> u64 {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM files").fetch_one(&self.pool).await.unwrap();
+        u64::try_from(count).unwrap()
+    }
+}
+
 fn settings(dir: &Path) -> AdminSettings {
     AdminSettings::new(dir, "https://admin")
 }
