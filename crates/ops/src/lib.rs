@@ -1,1 +1,11 @@
-//! Reference pages, process metrics and operations documents, from the families that the crates declare.
+//! Reference pages and operations documents, made from the families that the crates declare, so that they cannot drift.
+
+mod build;
+mod catalogue;
+mod export;
+mod reference;
+
+pub use build::{BUILD_INFO, register_build_info};
+pub use catalogue::{Section, catalogue};
+pub use export::documents;
+pub use reference::{as_json, as_markdown, as_table};
