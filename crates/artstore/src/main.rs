@@ -1,3 +1,118 @@
-//! The artstore command.
+//! The artstore command: runs modules, and talks to them.
+
+mod assemble;
+mod commands;
 mod config;
-fn main() {}
+mod development;
+mod exit;
+mod failure;
+mod logging;
+mod modules;
+mod signals;
+mod up;
+
+use clap::{Args, Parser, Subcommand};
+use commands::config::ModuleName;
+use commands::serve::ServeArgs;
+use exit::Exit;
+use failure::Failure;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// Files come in over TLS and are streamed over mutual TLS to storage, with every step of authentication and encryption measured.
+///
+/// `artstore up` starts everything in one process and says what to type next.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, after_help = exit::EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start everything in one process, under a development CA, with nothing to configure.
+    Up(Box<up::UpArgs>),
+    /// Run the Admin Module, or rebuild its index.
+    Admin(AdminArgs),
+    /// Run one Storage Element.
+    Element(ServeArgs),
+    /// Run one Ingester.
+    Ingester(ServeArgs),
+    /// Print a module's commented default configuration, or check a file.
+    Config(commands::config::ConfigArgs),
+    /// Upload files.
+    Upload(Box<commands::upload::UploadArgs>),
+    /// Download a file.
+    Download(Box<commands::download::DownloadArgs>),
+    /// Print an access token.
+    Token(Box<commands::token::TokenArgs>),
+    /// Look at certificates; make development ones.
+    Certs(commands::certs::CertsArgs),
+    /// Print the catalogue of metric families.
+    Metrics(commands::metrics::MetricsArgs),
+    /// Write documents for operators.
+    Ops(commands::metrics::OpsArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct AdminArgs {
+    #[command(subcommand)]
+    command: Option<AdminCommand>,
+    #[command(flatten)]
+    serve: Option<ServeArgs>,
+}
+
+#[derive(Debug, Subcommand)]
+enum AdminCommand {
+    /// Make the index of files anew from the elements, which hold the truth.
+    Rebuild(commands::rebuild::RebuildArgs),
+    /// Create, list, rotate and suspend service accounts in the Admin Module's own database.
+    Account(commands::account::AccountArgs),
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(Err(Failure::failed(format!("cannot start: {error}")))).into(),
+    };
+    let exit = runtime.block_on(run(command));
+    // Blocking work that hangs, such as a read of standard input, must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    exit.into()
+}
+
+async fn run(command: Command) -> Exit {
+    match command {
+        Command::Up(args) => report(up::run(*args).await),
+        Command::Admin(AdminArgs { command: Some(AdminCommand::Rebuild(args)), .. }) => {
+            report(commands::rebuild::run(&args).await)
+        }
+        Command::Admin(AdminArgs { command: Some(AdminCommand::Account(args)), .. }) => {
+            report(commands::account::run(args).await)
+        }
+        Command::Admin(AdminArgs { serve: Some(args), .. }) => {
+            report(commands::serve::run(ModuleName::Admin, &args).await)
+        }
+        Command::Admin(_) => report(Err(Failure::usage("admin: --config FILE is required"))),
+        Command::Element(args) => report(commands::serve::run(ModuleName::Element, &args).await),
+        Command::Ingester(args) => report(commands::serve::run(ModuleName::Ingester, &args).await),
+        Command::Config(args) => report(commands::config::run(args)),
+        Command::Upload(args) => commands::upload::run(&args).await,
+        Command::Download(args) => commands::download::run(&args).await,
+        Command::Token(args) => commands::token::run(&args).await,
+        Command::Certs(args) => report(commands::certs::run(args)),
+        Command::Metrics(args) => report(commands::metrics::run(&args)),
+        Command::Ops(args) => report(commands::metrics::run_ops(args)),
+    }
+}
+
+/// One clear line on standard error, and the exit code.
+fn report(result: Result<(), Failure>) -> Exit {
+    let Err(failure) = result else { return Exit::Success };
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "error: {failure}");
+    failure.exit()
+}

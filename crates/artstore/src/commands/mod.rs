@@ -1,9 +1,14 @@
-//! The commands of a client: thin skins over `artstore-client`.
+//! The commands: thin skins over the libraries.
 
+pub(crate) mod account;
+pub(crate) mod certs;
+pub(crate) mod config;
 mod connection;
-mod media;
-mod output;
-
 pub(crate) mod download;
+mod media;
+pub(crate) mod metrics;
+mod output;
+pub(crate) mod rebuild;
+pub(crate) mod serve;
 pub(crate) mod token;
 pub(crate) mod upload;

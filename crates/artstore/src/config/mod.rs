@@ -6,7 +6,7 @@
 pub(crate) mod keys;
 mod parse;
 
-pub(crate) use parse::{Mistake, Values, load};
+pub(crate) use parse::{Values, load};
 
 use std::fmt::Write as _;
 

@@ -1,0 +1,288 @@
+//! Puts a module together: certificates, client, token service, verifier, the module itself, its two listeners; and runs it
+//! until it is told to stop.
+
+use crate::failure::Failure;
+use artstore_api::scope;
+use artstore_auth::{
+    AdminInstance, Algorithm, AuthMetrics, AuthService, AuthSettings, ExpectedClaims, JwksSource, SecretSource,
+    TokenVerifier, VerifierSettings, http_transport,
+};
+use artstore_http::{
+    Client, ClientSettings, Health, HttpClientMetrics, Listener, PLAIN_HTTP_ANSWER, Server, ServerMetrics,
+    ServerSettings, StatusPage, operations_router,
+};
+use artstore_metrics::{Registry, SystemClock};
+use artstore_tls::{
+    Acceptor, AcceptorSettings, CertType, CertificateMetrics, CertificateMonitor, ClientAuth, Connector,
+    ConnectorMetrics, ConnectorSettings, IdentityFiles, ListenerMetrics, Policy, SetupError, TrustFile, WatchedFile,
+};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The certificates of a module and how it uses them.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsPlan {
+    /// What the listener shows.
+    pub(crate) server: IdentityFiles,
+    /// What the module shows when it connects; none for a module that does not.
+    pub(crate) client: Option<IdentityFiles>,
+    /// Whom it trusts, on both sides.
+    pub(crate) trust: TrustFile,
+    /// Versions and suites.
+    pub(crate) policy: Policy,
+    /// Longest handshake.
+    pub(crate) handshake_timeout: Duration,
+    /// Whether clients must show a certificate.
+    pub(crate) clients_need_certificate: bool,
+}
+
+/// The module's own service account and where tokens come from.
+#[derive(Debug, Clone)]
+pub(crate) struct AuthPlan {
+    /// Instances of the Admin Module.
+    pub(crate) admin_urls: Vec<String>,
+    /// The `iss` of tokens.
+    pub(crate) issuer: String,
+    /// The account.
+    pub(crate) client_id: String,
+    /// Its secret.
+    pub(crate) secret: SecretSource,
+    /// Longest token request.
+    pub(crate) timeout: Duration,
+}
+
+/// The two listeners of a module.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    /// Its API.
+    pub(crate) main: TcpListener,
+    /// Metrics and health.
+    pub(crate) operations: TcpListener,
+    /// Limits of the API's listener.
+    pub(crate) settings: ServerSettings,
+}
+
+/// Binds an address.
+///
+/// # Errors
+/// One line that names the address: in use, not ours, not permitted.
+pub(crate) async fn bind(address: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let advice = match error.kind() {
+            std::io::ErrorKind::AddrInUse => " (is another artstore running? port 0 takes any free one)",
+            _ => "",
+        };
+        Failure::failed(format!("cannot listen on {address}: {error}{advice}"))
+    })
+}
+
+/// The address that a listener got.
+///
+/// # Errors
+/// If the operating system does not say.
+pub(crate) fn address_of(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(|error| Failure::failed(format!("listener without an address: {error}")))
+}
+
+/// What every module stands on.
+#[derive(Debug)]
+pub(crate) struct Foundation {
+    pub(crate) name: &'static str,
+    pub(crate) registry: Registry,
+    pub(crate) clock: SystemClock,
+    /// Opens connections; present when TLS is on and the module connects.
+    connector: Option<Connector>,
+    acceptor: Option<Acceptor>,
+    monitor: Option<CertificateMonitor>,
+}
+
+impl Foundation {
+    /// Loads certificates and registers what is measured of them. Without a plan the module speaks plain HTTP.
+    ///
+    /// # Errors
+    /// A certificate, key or bundle that cannot be used.
+    pub(crate) fn new(name: &'static str, plan: Option<&TlsPlan>) -> Result<Self, Failure> {
+        let (registry, clock) = (Registry::new(), SystemClock::new());
+        artstore_ops::register_build_info(&registry, name);
+        artstore_http::process::register(&registry);
+        let mut foundation = Self { name, registry, clock, connector: None, acceptor: None, monitor: None };
+        if let Some(plan) = plan {
+            foundation.set_up_tls(plan).map_err(|error| Failure::failed(format!("{name}: {error}")))?;
+        }
+        Ok(foundation)
+    }
+
+    fn set_up_tls(&mut self, plan: &TlsPlan) -> Result<(), SetupError> {
+        let certificates = CertificateMetrics::new(&self.registry, self.clock);
+        let mut watched = vec![
+            WatchedFile { path: plan.trust.0.clone(), cert_type: CertType::Ca },
+            WatchedFile { path: plan.server.cert.clone(), cert_type: CertType::Server },
+        ];
+        let trust = plan.trust.load()?;
+        if let Some(files) = &plan.client {
+            let mut settings = ConnectorSettings::new(trust.clone());
+            settings.identity = Some(files.load()?);
+            settings.policy = plan.policy.clone();
+            settings.handshake_timeout = plan.handshake_timeout;
+            let metrics = ConnectorMetrics::new(&self.registry, &plan.policy, certificates.clone());
+            self.connector = Some(Connector::new(settings, metrics, self.clock)?);
+            watched.push(WatchedFile { path: files.cert.clone(), cert_type: CertType::Client });
+        }
+        let mut settings = AcceptorSettings::new(plan.server.load()?);
+        settings.client_auth =
+            if plan.clients_need_certificate { ClientAuth::Required(trust) } else { ClientAuth::Optional(trust) };
+        settings.policy = plan.policy.clone();
+        settings.handshake_timeout = plan.handshake_timeout;
+        settings.plain_text_answer = Some(PLAIN_HTTP_ANSWER.to_vec());
+        self.acceptor = Some(Acceptor::new(settings, ListenerMetrics::new(&self.registry, &plan.policy), self.clock)?);
+        self.monitor = Some(CertificateMonitor::new(watched, certificates, self.clock));
+        Ok(())
+    }
+
+    /// The module's HTTP client.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(
+            ClientSettings::default(),
+            self.connector.clone(),
+            HttpClientMetrics::new(&self.registry),
+            self.clock,
+        )
+    }
+
+    /// The module's token service, for these scopes at these audiences, and the verifier of the tokens that come in for
+    /// `own_audience`.
+    ///
+    /// # Errors
+    /// An instance that is no URL, or settings that cannot work.
+    pub(crate) fn auth(
+        &self,
+        plan: &AuthPlan,
+        client: &Client,
+        scopes: &[&str],
+        audiences: &[&str],
+        own_audience: &str,
+    ) -> Result<(AuthService, TokenVerifier), Failure> {
+        let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", self.name));
+        let instances: Vec<AdminInstance> = plan
+            .admin_urls
+            .iter()
+            .map(|url| AdminInstance::parse(url))
+            .collect::<Result<_, _>>()
+            .map_err(|error| wrong(&error))?;
+        let metrics = AuthMetrics::new(&self.registry, &instances, self.clock);
+        let transport = http_transport(client.clone());
+        let mut settings = AuthSettings::new(&plan.client_id, plan.secret.clone(), instances.clone());
+        settings.scope = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        settings.timeout = plan.timeout;
+        settings.expected = Some(ExpectedClaims {
+            issuer: plan.issuer.clone(),
+            audiences: audiences.iter().map(|audience| (*audience).to_owned()).collect(),
+            algorithms: Algorithm::ALL.to_vec(),
+            leeway: Duration::from_secs(10),
+        });
+        let service =
+            AuthService::new(settings, transport.clone(), metrics.clone(), self.clock).map_err(|e| wrong(&e))?;
+        let jwks = JwksSource::Remote { instances, transport };
+        let verifier = VerifierSettings::new(&plan.issuer, own_audience, jwks);
+        let verifier = TokenVerifier::new(verifier, metrics, self.clock).map_err(|e| wrong(&e))?;
+        Ok((service, verifier))
+    }
+
+    /// Starts the listeners and the background work of a module.
+    pub(crate) fn start(self, module: ModuleParts, listeners: Listeners) -> Running {
+        let metrics = ServerMetrics::new(&self.registry);
+        let page = StatusPage::new(format!("ArtStore {}", self.name));
+        let operations = operations_router(self.registry.clone(), Arc::clone(&module.health), page);
+        let operations_settings = ServerSettings {
+            listener: Listener::Operations,
+            max_connections: 64,
+            drain_timeout: Duration::from_secs(1),
+            ..ServerSettings::default()
+        };
+        let operations =
+            Server::new(listeners.operations, operations, operations_settings, metrics.clone(), self.clock);
+        let mut main = Server::new(listeners.main, module.router, listeners.settings, metrics, self.clock);
+        if let Some(acceptor) = self.acceptor {
+            main = main.with_tls(acceptor);
+        }
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(run(main, operations, module.background, self.monitor, shutdown.clone()));
+        Running { name: self.name, health: module.health, shutdown, task }
+    }
+}
+
+/// The work that a module does besides answering.
+pub(crate) type Background = Box<dyn FnOnce(CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// What a module hands over to be run.
+pub(crate) struct ModuleParts {
+    /// Its API.
+    pub(crate) router: axum::Router,
+    /// Its health.
+    pub(crate) health: Arc<dyn Health>,
+    /// Its background work.
+    pub(crate) background: Background,
+}
+
+/// A module that runs.
+pub(crate) struct Running {
+    pub(crate) name: &'static str,
+    pub(crate) health: Arc<dyn Health>,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Refuses new connections, lets requests in flight end, flushes, and ends.
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        if self.task.await.is_err() {
+            tracing::error!(module = self.name, "the module's task panicked while it stopped");
+        }
+    }
+
+    /// Waits for the module to end by itself, which it does only by a defect.
+    pub(crate) async fn ended(&mut self) {
+        // Whether it returned or panicked: it is gone.
+        let _ = (&mut self.task).await;
+    }
+}
+
+/// Requests first, then the background work (which flushes), the operations listener last: it shows the end.
+async fn run(
+    main: Server,
+    operations: Server,
+    background: Background,
+    monitor: Option<CertificateMonitor>,
+    shutdown: CancellationToken,
+) {
+    let (requests_done, all_done) = (CancellationToken::new(), CancellationToken::new());
+    let operations = tokio::spawn(operations.serve(all_done.clone()));
+    let background = tokio::spawn(background(requests_done.clone()));
+    let monitor = monitor.map(|monitor| tokio::spawn(monitor.run(requests_done.clone())));
+    main.serve(shutdown).await;
+    requests_done.cancel();
+    // A panic there was logged when it happened; the shutdown goes on.
+    let _ = background.await;
+    if let Some(monitor) = monitor {
+        let _ = monitor.await;
+    }
+    all_done.cancel();
+    let _ = operations.await;
+}
+
+/// What the Ingester may do elsewhere.
+pub(crate) const INGESTER_SCOPES: [&str; 4] =
+    [scope::STORAGE_WRITE, scope::STORAGE_READ, scope::ELEMENTS_READ, scope::INDEX_READ];
+/// Where the Ingester's token is valid.
+pub(crate) const INGESTER_AUDIENCES: [&str; 2] = [scope::AUDIENCE_ELEMENT, scope::AUDIENCE_ADMIN];
+/// What an element may do elsewhere.
+pub(crate) const ELEMENT_SCOPES: [&str; 1] = [scope::ELEMENTS_REPORT];
+/// Where an element's token is valid.
+pub(crate) const ELEMENT_AUDIENCES: [&str; 1] = [scope::AUDIENCE_ADMIN];

@@ -1,0 +1,66 @@
+//! `artstore metrics` and `artstore ops`: the catalogue of families, and the documents made from it.
+
+use crate::failure::Failure;
+use clap::{Args, Subcommand, ValueEnum};
+use std::io::Write as _;
+use std::path::PathBuf;
+
+/// `artstore metrics`
+#[derive(Debug, Args)]
+pub(crate) struct MetricsArgs {
+    /// How to print the catalogue.
+    #[arg(long, value_enum, default_value = "table")]
+    format: CatalogueFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CatalogueFormat {
+    /// One line a family, for a terminal.
+    Table,
+    /// The page docs/metrics.md.
+    Markdown,
+    /// An array of families with labels and buckets.
+    Json,
+}
+
+/// `artstore ops …`
+#[derive(Debug, Args)]
+pub(crate) struct OpsArgs {
+    #[command(subcommand)]
+    command: OpsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum OpsCommand {
+    /// Write the reference page and a scrape configuration into a folder.
+    Export {
+        /// The folder; made if absent.
+        dir: PathBuf,
+    },
+}
+
+/// Prints the catalogue.
+///
+/// # Errors
+/// Standard output that cannot be written.
+pub(crate) fn run(args: &MetricsArgs) -> Result<(), Failure> {
+    let text = match args.format {
+        CatalogueFormat::Table => artstore_ops::as_table(),
+        CatalogueFormat::Markdown => artstore_ops::as_markdown(),
+        CatalogueFormat::Json => format!("{:#}\n", artstore_ops::as_json()),
+    };
+    std::io::stdout().lock().write_all(text.as_bytes()).map_err(Failure::output)
+}
+
+/// Writes the documents.
+///
+/// # Errors
+/// A folder or file that cannot be written.
+pub(crate) fn run_ops(args: OpsArgs) -> Result<(), Failure> {
+    let OpsCommand::Export { dir } = args.command;
+    let write = || {
+        std::fs::create_dir_all(&dir)?;
+        artstore_ops::documents().iter().try_for_each(|(name, text)| std::fs::write(dir.join(name), text))
+    };
+    write().map_err(|error| Failure::failed(format!("cannot write into {}: {error}", dir.display())))
+}

@@ -1,0 +1,203 @@
+//! `artstore admin`, `element` and `ingester`: one module from its configuration file, for production.
+
+use crate::assemble::{AuthPlan, Listeners, Running, TlsPlan, bind};
+use crate::commands::config::{ModuleName, read};
+use crate::config::Values;
+use crate::failure::Failure;
+use crate::logging;
+use crate::modules::{open_admin, start_admin, start_element, start_ingester};
+use crate::signals::StopSignals;
+use artstore_admin::AdminSettings;
+use artstore_auth::SecretSource;
+use artstore_element::{ElementSettings, S3Settings, StoreSettings};
+use artstore_http::ServerSettings;
+use artstore_ingester::IngesterSettings;
+use artstore_tls::{IdentityFiles, Policy, Protocol, TrustFile};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// Flags of a command that runs one module.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Configuration file; `artstore config MODULE` prints a commented one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Override a key of the file and of the environment; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// Runs a module until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Mistakes in the configuration, a port in use, a certificate or store that cannot be used.
+pub(crate) async fn run(module: ModuleName, args: &ServeArgs) -> Result<(), Failure> {
+    let values = read(module, &args.config, &args.set)?;
+    start_logging(&values)?;
+    let mut signals = StopSignals::catch()?;
+    let mut running = match module {
+        ModuleName::Admin => admin(&values).await?,
+        ModuleName::Element => element(&values).await?,
+        ModuleName::Ingester => ingester(&values).await?,
+    };
+    tracing::info!(module = running.name, "started");
+    let signal = tokio::select! {
+        signal = signals.wait() => signal,
+        () = running.ended() => return Err(Failure::failed(format!("the {} module ended by itself", running.name))),
+    };
+    tracing::info!(signal, "stopping: requests in flight finish first");
+    running.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn start_logging(values: &Values) -> Result<(), Failure> {
+    let format = if values.text("log.format") == Some("text") { logging::Format::Text } else { logging::Format::Json };
+    logging::start(values.text("log.level").unwrap_or("info"), format)
+        .map_err(|error| Failure::failed(format!("logging: {error}")))
+}
+
+/// The settings of the Admin Module.
+pub(crate) fn admin_settings(values: &Values) -> Result<AdminSettings, Failure> {
+    let mut settings = AdminSettings::new(
+        Path::new(&values.text_or_empty("admin.data_dir")),
+        values.text_or_empty("admin.issuer").trim_end_matches('/'),
+    );
+    settings.token_lifetime = values.seconds("admin.token_lifetime");
+    settings.algorithm = values
+        .text_or_empty("admin.algorithm")
+        .parse()
+        .map_err(|error| Failure::usage(format!("admin.algorithm: {error}")))?;
+    settings.element_offline_after = values.seconds("admin.element_offline_after");
+    Ok(settings)
+}
+
+async fn admin(values: &Values) -> Result<Running, Failure> {
+    let tls = tls_plan(values, false, false)?;
+    let (admin, foundation) = open_admin(admin_settings(values)?, tls.as_ref()).await?;
+    Ok(start_admin(admin, foundation, listeners(values).await?))
+}
+
+async fn element(values: &Values) -> Result<Running, Failure> {
+    let mode =
+        values.text_or_empty("element.mode").parse().map_err(|e| Failure::usage(format!("element.mode: {e}")))?;
+    let url = values.text_or_empty("element.url");
+    let mut settings =
+        ElementSettings::new(values.text_or_empty("element.id"), mode, url.trim_end_matches('/'), store(values)?);
+    settings.capacity_limit = values.integer("element.capacity_bytes");
+    settings.max_file_bytes = values.integer("element.max_file_bytes").unwrap_or(settings.max_file_bytes);
+    settings.read_timeout = values.seconds("element.read_timeout");
+    settings.lease = values.seconds("element.lease");
+    settings.session_ttl = values.seconds("element.session_ttl");
+    let tls = tls_plan(values, true, true)?;
+    start_element("element", settings, tls.as_ref(), &auth_plan(values)?, listeners(values).await?).await
+}
+
+async fn ingester(values: &Values) -> Result<Running, Failure> {
+    let mut settings = IngesterSettings::new(Vec::new());
+    settings.max_file_bytes = values.integer("ingester.max_file_bytes").unwrap_or(settings.max_file_bytes);
+    if let Some(bytes) = values.integer("ingester.one_shot_bytes").and_then(|bytes| usize::try_from(bytes).ok()) {
+        settings.one_shot_bytes = bytes;
+    }
+    settings.read_timeout = values.seconds("ingester.read_timeout");
+    settings.element_list_ttl = values.seconds("ingester.element_list_ttl");
+    let tls = tls_plan(values, true, false)?;
+    start_ingester(settings, tls.as_ref(), &auth_plan(values)?, listeners(values).await?).await
+}
+
+fn store(values: &Values) -> Result<StoreSettings, Failure> {
+    let dir = PathBuf::from(values.text_or_empty("store.dir"));
+    if values.text("store.kind") != Some("s3") {
+        return Ok(StoreSettings::Folder { dir });
+    }
+    let needed = |key: &str| {
+        values
+            .text(key)
+            .map(str::to_owned)
+            .ok_or_else(|| Failure::usage(format!("{key}: is required with store.kind = \"s3\"")))
+    };
+    let part_bytes = values.integer("store.s3_part_bytes").and_then(|bytes| usize::try_from(bytes).ok());
+    Ok(StoreSettings::S3(S3Settings {
+        endpoint: needed("store.s3_endpoint")?,
+        bucket: needed("store.s3_bucket")?,
+        prefix: String::new(),
+        region: needed("store.s3_region")?,
+        access_key_id: needed("store.s3_access_key_id")?,
+        secret_access_key: needed("store.s3_secret_access_key")?.into(),
+        part_bytes: part_bytes.unwrap_or(S3Settings::DEFAULT_PART_BYTES),
+    }))
+}
+
+/// The TLS of a module; none only where the operator said that the danger is known.
+pub(crate) fn tls_plan(values: &Values, connects: bool, clients_need: bool) -> Result<Option<TlsPlan>, Failure> {
+    let insecure = values.flag("danger.allow_insecure");
+    let verify_none = values.text("tls.verify_mode") == Some("CERT_NONE");
+    if (!values.flag("tls.enabled") || verify_none) && !insecure {
+        let key = if verify_none { "tls.verify_mode: CERT_NONE" } else { "tls.enabled: false" };
+        return Err(Failure::usage(format!("{key} is refused unless danger.allow_insecure = true")));
+    }
+    if !values.flag("tls.enabled") {
+        return Ok(None);
+    }
+    if verify_none {
+        return Err(Failure::usage(
+            "tls.verify_mode: CERT_NONE: peers are always verified; use a CA of your own in tls.ca_cert_file",
+        ));
+    }
+    let needed = |key: &str| {
+        values
+            .text(key)
+            .map(PathBuf::from)
+            .ok_or_else(|| Failure::usage(format!("{key}: is required while tls.enabled")))
+    };
+    let minimum = values.text("tls.protocol_version").and_then(Protocol::parse).unwrap_or(Protocol::Tls13);
+    let ciphers = values.list("tls.ciphers");
+    let ciphers = (!ciphers.is_empty()).then_some(ciphers.as_slice());
+    let identity = IdentityFiles { cert: needed("tls.cert_file")?, key: needed("tls.key_file")? };
+    Ok(Some(TlsPlan {
+        client: connects.then(|| identity.clone()),
+        server: identity,
+        trust: TrustFile(needed("tls.ca_cert_file")?),
+        policy: Policy::new(minimum, ciphers).map_err(|error| Failure::usage(format!("tls.ciphers: {error}")))?,
+        handshake_timeout: values.seconds("tls.handshake_timeout"),
+        clients_need_certificate: clients_need,
+    }))
+}
+
+/// The module's own account.
+pub(crate) fn auth_plan(values: &Values) -> Result<AuthPlan, Failure> {
+    let secret = match (values.text("auth.client_secret"), values.text("auth.client_secret_file")) {
+        (_, Some(file)) => SecretSource::File(file.into()),
+        (Some(secret), None) => SecretSource::inline(secret),
+        (None, None) => {
+            return Err(Failure::usage(
+                "auth.client_secret: is required (or SERVICE_ACCOUNT_CLIENT_SECRET, or auth.client_secret_file)",
+            ));
+        }
+    };
+    let trimmed = |url: &str| url.trim_end_matches('/').to_owned();
+    let admin_urls: Vec<String> = values.list("auth.admin_urls").iter().map(|url| trimmed(url)).collect();
+    let first = admin_urls.first().cloned().unwrap_or_default();
+    Ok(AuthPlan {
+        issuer: values.text("auth.issuer").map_or(first, trimmed),
+        admin_urls,
+        client_id: values.text_or_empty("auth.client_id"),
+        secret,
+        timeout: values.seconds("auth.timeout"),
+    })
+}
+
+async fn listeners(values: &Values) -> Result<Listeners, Failure> {
+    let default = ServerSettings::default();
+    let max = values.integer("listen.max_connections").and_then(|most| usize::try_from(most).ok());
+    Ok(Listeners {
+        main: bind(&values.text_or_empty("listen.address")).await?,
+        operations: bind(&values.text_or_empty("listen.ops_address")).await?,
+        settings: ServerSettings {
+            max_connections: max.unwrap_or(default.max_connections),
+            header_read_timeout: values.seconds("listen.header_timeout"),
+            drain_timeout: values.seconds("listen.drain_timeout"),
+            ..default
+        },
+    })
+}
