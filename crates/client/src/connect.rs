@@ -7,16 +7,15 @@ use crate::token::{Bearer, TokenError, TokenSource};
 use crate::wire::BoxFuture;
 use artstore_auth::{
     AccessToken, AdminInstance, AuthError, AuthErrorType, AuthMetrics, AuthService, AuthSettings, SecretSource,
-    Transport, TransportError,
+    http_transport,
 };
-use artstore_http::{Client, ClientError, ClientErrorKind, ClientSettings, HttpClientMetrics};
+use artstore_http::{Client, ClientSettings, HttpClientMetrics};
 use artstore_metrics::{Clock, LabelValue as _, Registry, SystemClock, UnixTime};
 use artstore_tls::{
     CertificateMetrics, Connector, ConnectorMetrics, ConnectorSettings, IdentityFiles, SetupError, TrustFile,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http_body_util::BodyExt as _;
 use secrecy::SecretString;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -149,32 +148,8 @@ fn auth<C: Clock>(
     let metrics = AuthMetrics::new(registry, &instances, clock.clone());
     let mut auth = AuthSettings::new(settings.client_id, settings.secret, instances);
     auth.scope = settings.scope;
-    let transport = transport(client.clone());
+    let transport = http_transport(client.clone());
     AuthService::new(auth, transport, metrics, clock.clone()).map_err(|error| wrong(error.to_string()))
-}
-
-/// The pooled client as what the token service sends with.
-fn transport<C: Clock>(client: Client<C>) -> Transport {
-    Transport::new(tower::service_fn(move |request: http::Request<artstore_auth::RequestBody>| {
-        let client = client.clone();
-        async move {
-            let response =
-                client.send(request.map(artstore_http::body::boxed)).await.map_err(|error| transport_error(&error))?;
-            Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
-        }
-    }))
-}
-
-fn transport_error(error: &ClientError) -> TransportError {
-    let kind = match error.kind() {
-        ClientErrorKind::Dns => AuthErrorType::Dns,
-        ClientErrorKind::Connect => AuthErrorType::Connect,
-        ClientErrorKind::Tls(_) => AuthErrorType::Tls,
-        ClientErrorKind::Timeout | ClientErrorKind::PoolExhausted => AuthErrorType::Timeout,
-        ClientErrorKind::Transport => AuthErrorType::Transport,
-        ClientErrorKind::InvalidRequest | ClientErrorKind::RequestBody => AuthErrorType::Internal,
-    };
-    TransportError::new(kind, error.request_written(), error.to_string())
 }
 
 /// The tokens of an [`AuthService`]; it remembers the last one, to be able to say that it was refused.
