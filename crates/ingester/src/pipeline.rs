@@ -6,7 +6,7 @@ use crate::element::{ElementError, Elements};
 use crate::failure::Failure;
 use crate::fields::merged;
 use crate::metrics::{FailoverReason, IngesterMetrics, ReceivedBytes, UploadSpan};
-use crate::session::{Session, SessionContext, SessionHandle, settled, withdraw};
+use crate::session::{Session, SessionContext, SessionHandle, settled};
 use crate::settings::IngesterSettings;
 use crate::source::{SourceError, too_large};
 use artstore_api::Code;
@@ -221,11 +221,7 @@ impl<C: Clock> UploadPipeline<C> {
     ) -> Result<FileRecord, ElementError> {
         let (elements, id) = (&self.context.elements, FileId::generate());
         let put = || elements.put(&element.url, id, attributes, sha256, bytes.clone());
-        let published = settled(elements, &element.url, id, put).await;
-        if published.as_ref().is_err_and(ElementError::is_open) {
-            withdraw(elements, &element.url, id).await;
-        }
-        published
+        settled(elements, &element.url, id, put).await
     }
 
     /// Refuses before a byte is read when it is known that no element takes the file.

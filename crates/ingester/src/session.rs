@@ -102,7 +102,13 @@ impl<C: Clock> Session<C> {
             // Whatever the element says of it: this is why.
             return Err(error.into());
         }
-        let offset = appended.map_err(|error| error.failure())?;
+        let offset = appended.map_err(|error| {
+            // Its attributes were taken, so a 400 now means that the element waited in vain: its time-out was faster than ours.
+            if error.is(StatusCode::BAD_REQUEST) && !state.ended() {
+                return SourceError::Stalled(held.context.settings.read_timeout).into();
+            }
+            error.failure()
+        })?;
         let expected = held.offset + state.bytes();
         if !state.ended() || offset != expected {
             let cause = format!("the element says {offset} bytes, {expected} were sent, ended: {}", state.ended());
@@ -208,7 +214,7 @@ impl<C: Clock> Held<C> {
 
 /// Takes back a file whose upload failed although it may be published: nobody was told of it. An element refuses that for
 /// permanent files, which then stay as an upload without an answer does.
-pub(crate) async fn withdraw<C: Clock>(elements: &Elements<C>, element: &str, id: FileId) {
+async fn withdraw<C: Clock>(elements: &Elements<C>, element: &str, id: FileId) {
     if let Err(error) = elements.delete(element, id).await {
         tracing::debug!(%error, file_id = %id, "a file without an answer cannot be taken back");
     }
@@ -246,8 +252,12 @@ where
             Err(error) => error,
         };
     }
-    // The last attempt may have found it published by the one before.
-    elements.record(element, id).await.ok().flatten().ok_or(failed)
+    // The last attempt may have published it as well.
+    if let Ok(Some(record)) = elements.record(element, id).await {
+        return Ok(record);
+    }
+    withdraw(elements, element, id).await;
+    Err(failed)
 }
 
 fn pause(attempt: usize) -> Duration {
