@@ -317,7 +317,13 @@ async fn content(
     let found = double.inner.lock().unwrap().files.get(&id).cloned();
     let Some((record, bytes)) = found else { return problem(Code::NotFound) };
     if matches!(fault, Some(Fault::TornAfter)) {
-        let pieces = futures_util::stream::iter([Ok(bytes.slice(..1)), Err(std::io::Error::other("torn"))]);
+        // The first byte goes out before the end comes: else the request would be sent again.
+        let first = futures_util::stream::iter([Ok(bytes.slice(..1))]);
+        let end = futures_util::stream::once(async {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            Err(std::io::Error::other("torn"))
+        });
+        let pieces = first.chain(end);
         return ([("content-length", bytes.len().to_string())], Body::from_stream(pieces)).into_response();
     }
     let tag = format!("\"{}\"", record.checksum);
