@@ -176,6 +176,17 @@ impl<C: Clock> Inner<C> {
         }
         let host = self.pool.host(&target.key);
         let connection = self.acquire(&host, &target, Want::Any).await?;
+        self.send_on(connection, request, &host, &target).await
+    }
+
+    /// Sends on this connection, and if that proves dead and it is safe, once more on another.
+    async fn send_on(
+        &self,
+        connection: Connection,
+        request: Request<Body>,
+        host: &Arc<Host>,
+        target: &Target,
+    ) -> Result<Response<ResponseBody>, ClientError> {
         let failed = match self.exchange(connection, request).await {
             Ok(response) => return Ok(response),
             Err(failed) => failed,
@@ -183,7 +194,7 @@ impl<C: Clock> Inner<C> {
         let Some(again) = failed.again else { return Err(failed.error) };
         self.metrics.retried();
         tracing::debug!(error = %failed.error, "an idle connection proved dead; the request is sent on a new one");
-        let connection = self.acquire(&host, &target, Want::New).await?;
+        let connection = self.acquire(host, target, Want::New).await?;
         self.exchange(connection, again).await.map_err(|failed| failed.error)
     }
 

@@ -355,6 +355,80 @@ async fn a_post_that_was_written_is_never_sent_again() {
     assert_eq!(client.sum("http_client_retries_total", &[]), 0.0);
 }
 
+#[tokio::test]
+async fn a_request_that_was_not_begun_is_sent_again_whatever_it_is() {
+    let close = Arc::new(Notify::new());
+    let (seen, copy) = (Arc::new(std::sync::Mutex::new(Vec::new())), Arc::clone(&close));
+    let bodies = Arc::clone(&seen);
+    let url = scripted(move |mut stream, number| {
+        let (bodies, close) = (Arc::clone(&bodies), Arc::clone(&copy));
+        async move {
+            let body = read_until(&mut stream, "abc").await;
+            bodies.lock().unwrap().push(body.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned());
+            stream.write_all(OK).await.unwrap();
+            if number == 0 {
+                close.notified().await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        }
+    })
+    .await;
+    let client = TestClient::plain(ClientSettings::default());
+    let post = || request("POST", &url, body::full("abc"));
+    text(client.client.send(post()).await.unwrap()).await;
+    // The server closes just when the connection has been taken from the pool for a request.
+    let inner = &client.client.inner;
+    let mut again = post();
+    let target = Target::of(again.uri()).unwrap();
+    prepare(&mut again, &target).unwrap();
+    let host = inner.pool.host(&target.key);
+    let connection = inner.acquire(&host, &target, Want::Any).await.unwrap();
+    assert!(connection.reused());
+    close.notify_one();
+    eventually("its task has noticed", || connection.broken()).await;
+    let response = soon(inner.send_on(connection, again, &host, &target)).await.unwrap();
+    assert_eq!(text(response).await, "ok");
+    assert_eq!(*seen.lock().unwrap(), ["abc", "abc"]);
+    assert_eq!(client.sum("http_client_retries_total", &[]), 1.0);
+    assert_eq!(client.sum("http_client_connections_opened_total", &[]), 2.0);
+}
+
+#[tokio::test]
+async fn a_place_that_comes_free_goes_to_the_next_who_still_waits() {
+    let gate = Arc::new(Semaphore::new(0));
+    let barrier = Arc::clone(&gate);
+    let url = scripted(move |mut stream, _| {
+        let barrier = Arc::clone(&barrier);
+        async move {
+            read_until(&mut stream, "\r\n\r\n").await;
+            barrier.acquire().await.unwrap().forget();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").await.unwrap();
+        }
+    })
+    .await;
+    let client = TestClient::plain(ClientSettings { max_connections_per_host: 1, ..ClientSettings::default() });
+    let send = || {
+        let (client, url) = (client.client.clone(), url.clone());
+        tokio::spawn(async move { text(client.send(ask(url)).await.unwrap()).await })
+    };
+    let waiting = |count| client.sum("http_client_requests_waiting", &[]) == count;
+    let first = send();
+    eventually("the first is on its way", || client.sum("http_client_connections_open", &[]) == 1.0).await;
+    let second = send();
+    eventually("the second waits", || waiting(1.0)).await;
+    let third = send();
+    eventually("the third waits", || waiting(2.0)).await;
+    second.abort();
+    eventually("the second has gone", || waiting(1.0)).await;
+    gate.add_permits(2);
+    assert_eq!(soon(first).await.unwrap(), "ok");
+    assert_eq!(soon(third).await.unwrap(), "ok");
+    eventually("all are closed", || client.sum("http_client_connections_open", &[]) == 0.0).await;
+    assert_eq!(client.sum("http_client_connections_opened_total", &[]), 2.0);
+    assert_eq!(client.sum("http_client_connections_closed_total", &[("reason", "peer")]), 2.0);
+}
+
 // ---- TLS refusals
 
 /// Sends one request to a server that trusts another CA, or none of ours at all.
