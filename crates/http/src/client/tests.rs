@@ -636,6 +636,27 @@ async fn an_answer_before_a_reset_is_found_after_the_write_failed() {
     }
 }
 
+#[tokio::test]
+async fn an_early_refusal_ends_the_sending_although_the_server_would_take_more() {
+    let url = scripted(|mut stream, _| async move {
+        read_until(&mut stream, "\r\n\r\n").await;
+        stream.write_all(b"HTTP/1.1 413 Large\r\ncontent-length: 9\r\n\r\nbeginning").await.unwrap();
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    })
+    .await;
+    let client = TestClient::plain(ClientSettings::default());
+    let (body, given) = endless();
+    let response = soon(client.client.send(request("POST", &url, body))).await.unwrap();
+    assert_eq!(response.status(), 413);
+    let before = given.load(Ordering::Relaxed);
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(given.load(Ordering::Relaxed), before);
+    assert_eq!(text(response).await, "beginning");
+    eventually("the connection is closed", || client.sum("http_client_connections_open", &[]) == 0.0).await;
+}
+
 // ---- other failures
 
 #[tokio::test]
