@@ -57,6 +57,14 @@ where
     body.map_err(Into::into).boxed_unsync()
 }
 
+/// hyper takes no smaller buffer.
+const BUFFER_MIN: usize = 8 * 1024;
+
+/// The buffer of a connection: as configured, but never too small for a head.
+pub(crate) fn buffer_bytes(configured: usize, head: usize) -> usize {
+    configured.max(head).max(BUFFER_MIN)
+}
+
 /// A body with an exact size hint.
 struct Sized {
     inner: Body,
@@ -113,6 +121,11 @@ mod tests {
         assert_eq!(body.size_hint().exact(), Some(3));
         body.frame().await.unwrap().unwrap();
         assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(0), true));
+    }
+
+    #[test]
+    fn a_buffer_holds_at_least_a_head() {
+        assert_eq!([buffer_bytes(0, 1), buffer_bytes(1, 65_536), buffer_bytes(131_072, 1)], [8_192, 65_536, 131_072]);
     }
 
     #[tokio::test]

@@ -50,6 +50,7 @@ pub(super) async fn open<C: Clock>(
     let (sender, driver) = http1::Builder::new()
         .max_header_size(settings.max_header_bytes)
         .max_headers(settings.max_headers)
+        .max_buf_size(crate::body::buffer_bytes(settings.max_buffer_bytes, settings.max_header_bytes))
         .handshake(TokioIo::new(io))
         .await
         .map_err(|error| ClientError::unsent(ClientErrorKind::Transport, chain(&error)))?;

@@ -50,6 +50,9 @@ pub struct ClientSettings {
     pub max_header_bytes: usize,
     /// Headers of a response. Default 100.
     pub max_headers: usize,
+    /// Bytes that a connection buffers on the way in, and again on the way out, while the other side is slower. Never less
+    /// than a head may have. Default 128 KiB.
+    pub max_buffer_bytes: usize,
 }
 
 impl Default for ClientSettings {
@@ -65,6 +68,7 @@ impl Default for ClientSettings {
             max_waiting_per_host: 1024,
             max_header_bytes: 64 * 1024,
             max_headers: 100,
+            max_buffer_bytes: 128 * 1024,
         }
     }
 }

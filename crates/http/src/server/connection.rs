@@ -15,6 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
+/// The largest flow-control window (RFC 9113, section 6.9.1).
+const HTTP2_WINDOW_MAX: u32 = (1 << 31) - 1;
+
+/// How many requests of one connection can send at full speed at one time.
+const HTTP2_STREAMS_AT_SPEED: u32 = 4;
+
 /// Serves the connection to its end.
 pub(super) async fn run<C: Clock>(
     tcp: TcpStream,
@@ -107,6 +113,7 @@ async fn serve_http1<C: Clock>(
         .header_read_timeout(settings.idle_timeout)
         .max_header_size(settings.max_header_bytes)
         .max_headers(settings.max_headers)
+        .max_buf_size(crate::body::buffer_bytes(settings.max_buffer_bytes, settings.max_header_bytes))
         .serve_connection(TokioIo::new(io), service_fn(move |request| observed.clone().answer(request)));
     let mut connection = std::pin::pin!(connection);
     supervise(connection.as_mut(), |connection| connection.graceful_shutdown(), activity, context).await
@@ -119,10 +126,15 @@ async fn serve_http2<C: Clock>(
     context: &Context<C>,
 ) -> Ended {
     let settings = &context.settings;
+    let buffer = crate::body::buffer_bytes(settings.max_buffer_bytes, settings.max_header_bytes);
+    let window = u32::try_from(buffer).unwrap_or(HTTP2_WINDOW_MAX).min(HTTP2_WINDOW_MAX);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.max_http2_streams)
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window.saturating_mul(HTTP2_STREAMS_AT_SPEED).min(HTTP2_WINDOW_MAX))
+        .max_send_buf_size(buffer)
         .keep_alive_interval(settings.header_read_timeout)
         .serve_connection(TokioIo::new(io), service_fn(move |request| observed.clone().answer(request)));
     let mut connection = std::pin::pin!(connection);

@@ -47,6 +47,9 @@ pub struct ServerSettings {
     pub max_header_bytes: usize,
     /// Headers of a request. Default 100.
     pub max_headers: usize,
+    /// Bytes that a connection buffers on the way in, and again on the way out, while the other side is slower; over HTTP/2
+    /// each request has as much. Never less than a head may have. Default 128 KiB.
+    pub max_buffer_bytes: usize,
     /// Requests at one time on one HTTP/2 connection. Default 100.
     pub max_http2_streams: u32,
     /// How long requests in progress may go on after shutdown began. Default 30 s.
@@ -64,6 +67,7 @@ impl Default for ServerSettings {
             write_timeout: Duration::from_secs(60),
             max_header_bytes: 32 * 1024,
             max_headers: 100,
+            max_buffer_bytes: 128 * 1024,
             max_http2_streams: 100,
             drain_timeout: Duration::from_secs(30),
         }
