@@ -128,6 +128,7 @@ impl<C: Clock> Acceptor<C> {
     /// # Errors
     /// If either side refuses the other, the peer does not speak TLS, the connection breaks or the time is up.
     pub async fn accept(&self, tcp: TcpStream) -> Result<ServerStream, TlsError> {
+        let peer = tcp.peer_addr().ok();
         let mut span = self.metrics.handshake(self.clock.monotonic());
         let mut awaited = "the client's hello";
         let handshake = async {
@@ -146,6 +147,7 @@ impl<C: Clock> Acceptor<C> {
             Err(_) => Failure { error: TlsError::timeout(awaited), tcp: None },
         };
         span.failed(failure.error.kind());
+        failure.error.log_incoming(peer);
         if let Some(tcp) = failure.tcp.filter(|_| failure.error.found_by() == FoundBy::Local) {
             linger::close(tcp).await;
         }

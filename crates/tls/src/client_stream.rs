@@ -20,6 +20,7 @@ use tokio_rustls::client;
 /// What is known of a client connection; it outlives the stream, so that a pool or an error can ask it afterwards.
 #[derive(Debug)]
 pub struct ClientConnectionState {
+    server: String,
     negotiated: Negotiated,
     alpn: Option<Vec<u8>>,
     peer: Option<PeerCertificate>,
@@ -29,12 +30,13 @@ pub struct ClientConnectionState {
 
 impl ClientConnectionState {
     pub(crate) fn new(
+        server: String,
         negotiated: Negotiated,
         alpn: Option<Vec<u8>>,
         peer: Option<PeerCertificate>,
         answer: CertificateAnswer,
     ) -> Self {
-        Self { negotiated, alpn, peer, answer, outcome: OnceLock::new() }
+        Self { server, negotiated, alpn, peer, answer, outcome: OnceLock::new() }
     }
 
     /// The server's refusal, if it came after the handshake as TLS 1.3 has it, or how the connection broke before the
@@ -48,6 +50,12 @@ impl ClientConnectionState {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         matches!(self.outcome.get(), Some(Ok(())))
+    }
+
+    /// The name by which the server was asked for.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
     }
 
     /// The negotiated version.
@@ -166,6 +174,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientStream<T> {
     fn refused(&mut self, error: TlsError, kind: io::ErrorKind) -> io::Error {
         if let Some(handshake) = self.handshake.take() {
             handshake.failed(error.kind());
+            error.log_outgoing(&self.state.server);
             self.state.outcome.set(Err(error.clone())).ok();
         }
         io::Error::new(kind, error)

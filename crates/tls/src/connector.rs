@@ -105,12 +105,13 @@ impl<C: Clock> Connector<C> {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let note = Arc::new(AnswerNote::default());
+        let server = name.to_str().into_owned();
         let mut span = self.metrics.handshake(self.clock.monotonic());
         let handshake = TlsConnector::from(self.config_for(&note)).connect(name, tcp).into_fallible();
         let error = match tokio::time::timeout(self.handshake_timeout, handshake).await {
             Ok(Ok(stream)) => {
                 span.completed(self.clock.monotonic());
-                return self.connected(stream, &note, span);
+                return self.connected(server, stream, &note, span);
             }
             Ok(Err((error, tcp))) => {
                 let error = TlsError::from_io(&error, note.get());
@@ -123,6 +124,7 @@ impl<C: Clock> Connector<C> {
             Err(_) => TlsError::timeout("the server's part of the handshake"),
         };
         span.failed(error.kind());
+        error.log_outgoing(&server);
         Err(error)
     }
 
@@ -136,6 +138,7 @@ impl<C: Clock> Connector<C> {
 
     fn connected<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
+        server: String,
         stream: client::TlsStream<T>,
         note: &AnswerNote,
         span: ClientHandshake,
@@ -150,6 +153,7 @@ impl<C: Clock> Connector<C> {
         };
         let leaf = connection.peer_certificates().and_then(<[_]>::first);
         let state = ClientConnectionState::new(
+            server,
             negotiated,
             connection.alpn_protocol().map(<[u8]>::to_vec),
             leaf.and_then(CertificateInfo::from_der),

@@ -3,6 +3,7 @@
 use artstore_metrics::label_enum;
 use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible};
 use std::io;
+use std::net::SocketAddr;
 
 label_enum! {
     /// Why a TLS handshake failed.
@@ -89,6 +90,30 @@ impl TlsError {
         match error.kind() {
             io::ErrorKind::TimedOut => Self::new(TlsErrorType::Timeout, FoundBy::Transport, error.to_string()),
             _ => Self::new(TlsErrorType::Closed, FoundBy::Transport, error.to_string()),
+        }
+    }
+
+    /// One line about a handshake with `server` that failed. Our own faults are errors; the
+    /// rest are warnings, for we need that server.
+    pub(crate) fn log_outgoing(&self, server: &str) {
+        let (kind, detail) = (self.kind.label(), self.detail.as_str());
+        match self.kind {
+            TlsErrorType::Internal => tracing::error!(server, error_type = kind, detail, "TLS handshake failed"),
+            _ => tracing::warn!(server, error_type = kind, detail, "TLS handshake failed"),
+        }
+    }
+
+    /// One line about a handshake of `peer` with our listener that failed. Anybody can make these, so they are quiet; what a
+    /// port scan causes is quieter still.
+    pub(crate) fn log_incoming(&self, peer: Option<SocketAddr>) {
+        let (kind, detail) = (self.kind.label(), self.detail.as_str());
+        let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
+        match self.kind {
+            TlsErrorType::Internal => tracing::error!(peer, error_type = kind, detail, "TLS handshake failed"),
+            TlsErrorType::Closed | TlsErrorType::NotTls | TlsErrorType::Timeout => {
+                tracing::debug!(peer, error_type = kind, detail, "TLS handshake failed");
+            }
+            _ => tracing::info!(peer, error_type = kind, detail, "TLS handshake failed"),
         }
     }
 

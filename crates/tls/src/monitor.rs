@@ -75,10 +75,12 @@ impl<C: Clock> CertificateMonitor<C> {
         }
     }
 
-    /// Checks now and at every interval until cancelled.
+    /// Checks now and at every interval until cancelled. To be spawned.
     pub async fn run(self, shutdown: CancellationToken) {
         loop {
-            self.check();
+            // Off the async threads: a file system may be slow. A panic would show in the log; the next round tries again.
+            let monitor = self.clone();
+            tokio::task::spawn_blocking(move || monitor.check()).await.ok();
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(self.interval) => {}

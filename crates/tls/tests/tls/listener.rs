@@ -79,11 +79,14 @@ async fn the_alert_reaches_a_peer_that_sends_a_lot() {
 
 #[tokio::test]
 async fn a_port_scan_is_closed() {
+    let (lines, _guard) = capture();
     for settings in [None, Some(b"use https".to_vec())] {
         let settings = AcceptorSettings { plain_text_answer: settings, ..AcceptorSettings::new(World::new().server()) };
         let (server, error, heard) = accept_from(settings, async |near| near.shutdown().await.unwrap()).await;
         assert_one_failure(&server, &error, TlsErrorType::Closed, FoundBy::Transport);
         assert!(heard.is_empty());
+        let lines = lines.take();
+        assert!(lines.len() == 1 && lines[0].starts_with("DEBUG artstore_tls::error: "), "{lines:?}");
     }
 }
 

@@ -190,3 +190,38 @@ fn the_error_reads_well() {
     assert_eq!(error, (TlsErrorType::CertUntrusted, FoundBy::Peer));
     assert_eq!(cipher_suite_name(rustls::CipherSuite::TLS13_AES_128_GCM_SHA256), "TLS_AES_128_GCM_SHA256");
 }
+
+/// The alert arrives although the server had sent more than we read: closing at once would reset the connection.
+#[tokio::test]
+async fn the_alert_reaches_a_server_that_sent_a_lot() {
+    let (client, result) = connect_to(World::new().settings(), async |mut far| {
+        far.write_all(&[b'x'; 60_000]).await.unwrap();
+        let mut heard = Vec::new();
+        far.read_to_end(&mut heard).await.unwrap();
+        // decode_error, fatal, in clear.
+        assert!(heard.ends_with(&[21, 3, 3, 0, 2, 2, 50]), "{heard:?}");
+    })
+    .await;
+    assert_one_failure(&client, &result.unwrap_err(), TlsErrorType::NotTls, FoundBy::Local);
+}
+
+#[tokio::test]
+async fn failures_are_logged_on_both_sides() {
+    let world = World::new();
+    let (lines, _guard) = capture();
+    let foreign = world.stranger.issue("server", &Leaf::server("server", now())).unwrap().load().unwrap();
+    let (client, server) = (client(world.settings()), server(AcceptorSettings::new(foreign)));
+    let (near, far) = meet(&client, &server).await;
+    near.unwrap_err();
+    far.unwrap_err();
+    let mut lines = lines.take();
+    lines.sort();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with("INFO artstore_tls::error: TLS handshake failed peer=\"127.0.0.1:"), "{lines:?}");
+    assert!(
+        lines[1].starts_with(
+            "WARN artstore_tls::error: TLS handshake failed server=\"localhost\" error_type=\"cert_untrusted\" detail="
+        ),
+        "{lines:?}"
+    );
+}
