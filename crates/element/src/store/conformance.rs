@@ -330,3 +330,14 @@ async fn what_is_not_there_is_not_found(bench: Bench) {
 async fn a_folder_conforms() {
     run(|| Bench::Folder(tempfile::tempdir().unwrap())).await;
 }
+
+/// Against the real engine. Multipart uploads, listings and lost tails are its own, not a mock's.
+#[tokio::test]
+async fn a_bucket_conforms() {
+    let Some(weed) = super::weed::Weed::start().await else { return };
+    let new = || {
+        let prefix = format!("case-{}", FileId::generate());
+        Bench::S3(Box::new(S3Settings { prefix, ..weed.settings.clone() }), weed.client.clone())
+    };
+    run(new).await;
+}

@@ -4,6 +4,8 @@
 mod conformance;
 pub mod folder;
 pub mod s3;
+#[cfg(test)]
+mod weed;
 
 use artstore_api::file::{Attributes, FileId, FileRecord};
 use artstore_metrics::UnixTime;
