@@ -17,7 +17,7 @@ use artstore_auth::{AuthService, TokenVerifier};
 use artstore_http::{Client, Dependency, Health, HealthReport};
 use artstore_metrics::{Clock, Registry, SystemClock};
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -79,6 +79,14 @@ pub(crate) struct Inner<C: Clock> {
     pub(crate) verifier: TokenVerifier<C>,
     pub(crate) clock: C,
     reports: Option<ReportStanding>,
+    _measured: Arc<Measured<C>>,
+}
+
+/// What a scrape asks.
+#[derive(Debug)]
+struct Measured<C> {
+    room: Arc<Room>,
+    outbox: Outbox<C>,
 }
 
 impl<C: Clock> Element<C> {
@@ -94,10 +102,11 @@ impl<C: Clock> Element<C> {
         clock: C,
     ) -> Result<Self, OpenError> {
         let settings = Arc::new(settings);
-        let parts: Arc<OnceLock<(Arc<Room>, Outbox<C>)>> = Arc::default();
+        // Weak: a registry that outlives the element must not keep its folder locked.
+        let measured: Arc<OnceLock<Weak<Measured<C>>>> = Arc::default();
         let metrics = ElementMetrics::new(registry, {
-            let parts = Arc::clone(&parts);
-            move || parts.get().map_or_else(Standing::default, |(room, outbox)| standing(room, outbox))
+            let measured = Arc::clone(&measured);
+            move || measured.get().and_then(Weak::upgrade).map_or_else(Standing::default, |parts| parts.standing())
         });
         let store: Arc<dyn BlobStore> = match &settings.store {
             StoreSettings::Folder { dir } => Arc::new(FolderStore::open(dir, metrics.clone())?),
@@ -112,8 +121,9 @@ impl<C: Clock> Element<C> {
         let published = scan.bytes.saturating_sub(in_uploads);
         let room = Arc::new(Room::new(Arc::clone(&store), settings.capacity_limit, published));
         let outbox = Outbox::new(Arc::clone(&store), scan.unreported, QUEUE_LIMIT, clock.clone());
+        let parts = Arc::new(Measured { room: Arc::clone(&room), outbox: outbox.clone() });
         // Nothing has set it before.
-        let _ = parts.set((Arc::clone(&room), outbox.clone()));
+        let _ = measured.set(Arc::downgrade(&parts));
         tracing::info!(
             element_id = settings.element_id,
             files = scan.files,
@@ -147,7 +157,8 @@ impl<C: Clock> Element<C> {
         });
         let reports = reporter.as_ref().map(|reporter| reporter.standing.clone());
         let verifier = deps.verifier;
-        let inner = Inner { settings, store, room, uploads, outbox, metrics, verifier, clock, reports };
+        let inner =
+            Inner { settings, store, room, uploads, outbox, metrics, verifier, clock, reports, _measured: parts };
         Ok(Self { inner: Arc::new(inner), reporter })
     }
 
@@ -197,9 +208,10 @@ impl<C: Clock> Element<C> {
 impl<C: Clock> Inner<C> {
     /// Deletes a file, durably, and tells the outbox.
     pub(crate) async fn delete(self: &Arc<Self>, file_id: FileId, cause: DeleteCause) -> Result<(), Refusal> {
-        let this = Arc::clone(self);
+        let (this, claim) = (Arc::clone(self), self.uploads.claim(file_id)?);
         // In a task, so that a client that goes away leaves no half-done step.
         let deleted = tokio::spawn(async move {
+            let _claim = claim;
             let size = this.store.delete(file_id).await?;
             this.room.deleted(size);
             this.metrics.deleted(cause);
@@ -246,12 +258,14 @@ impl<C: Clock> Inner<C> {
     }
 }
 
-fn standing<C: Clock>(room: &Room, outbox: &Outbox<C>) -> Standing {
-    let capacity = room.capacity();
-    Standing {
-        capacity_bytes: capacity.capacity_bytes,
-        free_bytes: capacity.free_bytes,
-        outbox_changes: outbox.depth(),
-        outbox_oldest_age: outbox.oldest_age(),
+impl<C: Clock> Measured<C> {
+    fn standing(&self) -> Standing {
+        let capacity = self.room.capacity();
+        Standing {
+            capacity_bytes: capacity.capacity_bytes,
+            free_bytes: capacity.free_bytes,
+            outbox_changes: self.outbox.depth(),
+            outbox_oldest_age: self.outbox.oldest_age(),
+        }
     }
 }

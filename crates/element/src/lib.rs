@@ -15,6 +15,8 @@ mod report;
 mod room;
 mod settings;
 pub mod store;
+#[cfg(test)]
+mod testing;
 mod uploads;
 
 pub use element::{Element, ElementDeps, OpenError};

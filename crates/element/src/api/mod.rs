@@ -117,3 +117,6 @@ async fn json<T: DeserializeOwned, C: Clock>(inner: &Inner<C>, body: Body) -> Re
 const fn name(name: &'static str) -> HeaderName {
     HeaderName::from_static(name)
 }
+
+#[cfg(test)]
+mod tests;

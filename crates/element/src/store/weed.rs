@@ -97,7 +97,14 @@ fn spawn(binary: &Path, dir: &Path, ports: [u16; 8]) -> Child {
     let [s3, filer, s3_grpc, filer_grpc, master, master_grpc, volume, volume_grpc] = ports;
     Command::new(binary)
         .arg("server")
-        .args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.volumeSizeLimitMB=64", "-volume.max=16", "-filer", "-s3"])
+        .args([
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-master.volumeSizeLimitMB=64",
+            "-volume.max=16",
+            "-filer",
+            "-s3",
+        ])
         .args(["-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0"])
         .arg(format!("-dir={}", dir.display()))
         .arg(format!("-s3.config={}", config.display()))

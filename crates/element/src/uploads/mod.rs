@@ -20,7 +20,7 @@ use artstore_api::file::{Attributes, FileId};
 use artstore_api::upload::{CreateUpload, UploadSession};
 use artstore_metrics::{Clock, UnixTime};
 use axum::body::Body;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -46,6 +46,20 @@ struct Shared<C> {
     sessions: Mutex<HashMap<FileId, Arc<Session>>>,
     slots: Arc<Semaphore>,
     tasks: TaskTracker,
+    claims: Mutex<HashSet<FileId>>,
+}
+
+/// The only one that works on an identifier that is no session's.
+#[derive(Debug)]
+pub(crate) struct Claim<C: Clock> {
+    uploads: Uploads<C>,
+    file_id: FileId,
+}
+
+impl<C: Clock> Drop for Claim<C> {
+    fn drop(&mut self) {
+        self.uploads.shared.claims().remove(&self.file_id);
+    }
 }
 
 /// What an element's parts share.
@@ -75,7 +89,8 @@ impl<C: Clock> Uploads<C> {
         });
         let sessions = Mutex::new(sessions.collect());
         let tasks = TaskTracker::new();
-        let shared = Shared { store, room, outbox, metrics, clock, settings, sessions, slots, tasks };
+        let claims = Mutex::default();
+        let shared = Shared { store, room, outbox, metrics, clock, settings, sessions, slots, tasks, claims };
         Self { shared: Arc::new(shared) }
     }
 
@@ -180,6 +195,14 @@ impl<C: Clock> Uploads<C> {
         .await
     }
 
+    /// Keeps others from this identifier, which is no session's, until the claim is dropped.
+    pub(crate) fn claim(&self, file_id: FileId) -> Result<Claim<C>, Refusal> {
+        if !self.shared.claims().insert(file_id) {
+            return Err(Refusal::Conflict("another request is at work on this file".to_owned()));
+        }
+        Ok(Claim { uploads: self.clone(), file_id })
+    }
+
     /// Removes the sessions that nobody has continued for too long, and answers how many.
     pub(crate) async fn sweep(&self) -> usize {
         let shared = &self.shared;
@@ -232,6 +255,10 @@ impl<C: Clock> Uploads<C> {
 impl<C: Clock> Shared<C> {
     fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<FileId, Arc<Session>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn claims(&self) -> std::sync::MutexGuard<'_, HashSet<FileId>> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn session(&self, file_id: FileId) -> Result<Arc<Session>, Refusal> {

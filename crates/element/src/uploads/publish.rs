@@ -99,9 +99,9 @@ impl<C: Clock> Uploads<C> {
                 return Err(Refusal::TooLarge { limit });
             }
             let slot = Arc::clone(&shared.slots).try_acquire_owned().map_err(|_| Refusal::TooMany)?;
-            Ok((slot, shared.room.reserve(length)?, limit))
+            Ok((slot, self.claim(file_id)?, shared.room.reserve(length)?, limit))
         };
-        let (_slot, mut reservation, limit) = begin.await.inspect_err(|refusal: &Refusal| {
+        let (_slot, _claim, mut reservation, limit) = begin.await.inspect_err(|refusal: &Refusal| {
             shared.metrics.upload_refused(refusal.outcome());
         })?;
         let OneShot { attributes, sha256 } = request;

@@ -1,6 +1,8 @@
 //! The store in a folder of a local file system: append, group commit, sweep. [`layout`] says where everything lies.
 
 mod append;
+#[cfg(test)]
+mod crash;
 mod dirsync;
 mod layout;
 mod notes;
