@@ -24,6 +24,11 @@ pub(crate) struct Acquired {
 pub(crate) async fn acquire<C: Clock>(inner: &Inner<C>, trigger: Trigger) -> Result<Acquired, AuthError> {
     let mut span = inner.metrics.acquisition(trigger);
     let result = pass(inner, &mut span).await;
+    if let Ok(acquired) = &result {
+        let instance = inner.settings.instances[acquired.instance].origin();
+        let seconds = acquired.grant.lifetime.as_secs();
+        tracing::info!(trigger = trigger.label(), admin_module_url = instance, seconds, "got a token");
+    }
     span.finish(result.as_ref().map(|_| ()).map_err(AuthError::kind));
     result
 }
@@ -33,7 +38,8 @@ async fn pass<C: Clock>(inner: &Inner<C>, span: &mut AcquisitionSpan<C>) -> Resu
     let mut secret = match inner.secret().await {
         Ok(secret) => secret,
         Err(error) => {
-            span.exchange(0, None, Some(error.kind()));
+            log_failure(&error);
+            span.exchange(inner.places[0], None, Some(error.kind()));
             return Err(error);
         }
     };

@@ -116,16 +116,23 @@ impl<C: Clock> RemoteKeys<C> {
                 return Err(VerifyError::UnknownKey);
             }
         }
-        if let Some(mut flight) = self.fetch(now) {
+        let asked = match self.fetch(now) {
             // Ends also when the task goes away.
-            let _ = flight.wait_for(|done| *done).await;
-        }
+            Some(mut flight) => flight.wait_for(|done| *done).await.is_ok(),
+            None => false,
+        };
         let now = self.clock.monotonic();
         let fetched = self.fresh_enough(now).ok_or(VerifyError::KeysUnavailable)?;
         if fetched.keys.contains(kid) {
             return Ok(Arc::clone(&fetched.keys));
         }
-        self.remember_unknown(kid, now);
+        if self.lock().failures > 0 {
+            // The key may be a new one that we could not hear of. A refusal would cost the client a good token.
+            return Err(VerifyError::KeysUnavailable);
+        }
+        if asked {
+            self.remember_unknown(kid, now);
+        }
         Err(VerifyError::UnknownKey)
     }
 

@@ -69,6 +69,12 @@ struct Key {
     public: ParsedPublicKey,
 }
 
+impl Key {
+    fn same_as(&self, other: &Self) -> bool {
+        self.algorithm == other.algorithm && self.public.as_ref() == other.public.as_ref()
+    }
+}
+
 #[derive(Deserialize)]
 struct Document {
     keys: Vec<serde_json::Value>,
@@ -93,7 +99,7 @@ struct Jwk {
 
 impl KeySet {
     /// Reads a JWKS document. Keys that cannot verify signatures of one of `algorithms` are passed over, so that an issuer may
-    /// publish others beside; of two keys with one identifier the first counts.
+    /// publish others beside; so are different keys with one identifier.
     ///
     /// # Errors
     /// If it is no key set, is too large, or no key is left.
@@ -102,13 +108,20 @@ impl KeySet {
         if document.keys.len() > MAX_KEYS {
             return Err(KeySetError::TooManyKeys);
         }
-        let mut keys = HashMap::new();
+        let mut keys: HashMap<Box<str>, Key> = HashMap::new();
+        let mut ambiguous = Vec::new();
         for jwk in document.keys {
             let Some((kid, key)) = read_key(jwk) else { continue };
-            if algorithms.contains(&key.algorithm) {
-                keys.entry(kid).or_insert(key);
+            if !algorithms.contains(&key.algorithm) {
+                continue;
+            }
+            if keys.get(&kid).is_some_and(|known| !known.same_as(&key)) {
+                ambiguous.push(kid);
+            } else {
+                keys.insert(kid, key);
             }
         }
+        keys.retain(|kid, _| !ambiguous.contains(kid));
         if keys.is_empty() { Err(KeySetError::NoUsableKey) } else { Ok(Self { keys }) }
     }
 

@@ -119,6 +119,34 @@ async fn keys_are_kept_while_the_issuer_is_away_and_each_failed_fetch_counts_onc
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_the_issuer_is_away_an_unknown_key_is_not_the_tokens_fault() {
+    let (old, new) = (SigningKey::ed25519(), SigningKey::ed25519());
+    let keys = Keys::new(Issuer::new([publish(&[old.jwk("old")])], Step::Answer(503, vec![], String::new())));
+    keys.verify(&old, "old").await.unwrap();
+    pass(Duration::from_secs(30)).await;
+    assert_eq!(keys.verify(&new, "new").await, Err(VerifyError::KeysUnavailable));
+    // And so it is until the next fetch, while known keys go on being good.
+    assert_eq!(keys.verify(&new, "new").await, Err(VerifyError::KeysUnavailable));
+    keys.verify(&old, "old").await.unwrap();
+    assert_eq!(keys.issuer.requests(), 3);
+    keys.issuer.then(publish(&[old.jwk("old"), new.jwk("new")]));
+    pass(Duration::from_secs(2)).await;
+    keys.verify(&new, "new").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_asked_for_too_early_is_found_as_soon_as_the_cooldown_ends() {
+    let (old, new) = (SigningKey::ed25519(), SigningKey::ed25519());
+    let keys = Keys::new(Issuer::new([publish(&[old.jwk("old")])], publish(&[new.jwk("new")])));
+    keys.verify(&old, "old").await.unwrap();
+    pass(Duration::from_secs(1)).await;
+    // No fetch has said that there is no such key, so that is not remembered.
+    assert_eq!(keys.verify(&new, "new").await, Err(VerifyError::UnknownKey));
+    pass(Duration::from_secs(29)).await;
+    keys.verify(&new, "new").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_any_keys_the_pauses_between_fetches_grow_to_the_cooldown() {
     let key = SigningKey::ed25519();
     let keys = Keys::new(Issuer::new([], Step::Answer(503, vec![], String::new())));

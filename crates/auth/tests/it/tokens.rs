@@ -61,6 +61,18 @@ fn what_cannot_verify_our_tokens_is_passed_over() {
 }
 
 #[test]
+fn different_keys_of_one_identifier_are_none() {
+    let (first, second, good) = (SigningKey::ed25519(), SigningKey::p256(), SigningKey::ed25519());
+    for pair in [[first.jwk("k"), second.jwk("k")], [first.jwk("k"), good.jwk("k")]] {
+        let [a, b] = pair;
+        let set = parse(&[a.clone(), b, good.jwk("good"), a]).unwrap();
+        assert!(set.len() == 1 && set.contains("good"));
+    }
+    // The same key twice is one key.
+    assert!(parse(&[first.jwk("k"), first.jwk("k")]).unwrap().contains("k"));
+}
+
+#[test]
 fn what_is_no_key_set_is_refused() {
     for document in ["", "[]", "{}", "{\"keys\": {}}", "{\"keys\": []} x"] {
         assert_eq!(KeySet::parse(document.as_bytes(), &Algorithm::ALL).err(), Some(KeySetError::Malformed));
