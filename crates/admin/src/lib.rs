@@ -1,4 +1,27 @@
 //! The Admin Module: issues tokens, publishes keys, keeps accounts, the list of elements and the index of files.
+//!
+//! [`Admin::open`] opens the database and the folder of keys, [`Admin::router`] is what a listener serves,
+//! [`Admin::run_background`] does what time demands. Nothing here binds a socket.
+//!
+//! | path | scope | |
+//! |---|---|---|
+//! | `POST /oauth2/token` | – | client credentials (RFC 6749): HTTP Basic or body secret |
+//! | `POST /api/v1/auth/token` | – | the original's JSON form of it |
+//! | `GET /oauth2/jwks`, `/.well-known/oauth-authorization-server` | – | published keys, metadata (RFC 8414) |
+//! | `POST`, `GET /api/v1/service-accounts` | `accounts:admin` | create, list |
+//! | `GET /api/v1/service-accounts/{client_id}` | `accounts:admin` | one |
+//! | `POST …/{client_id}/rotate-secret`, `DELETE …/previous-secret` | `accounts:admin` | a second secret; the end of the first |
+//! | `POST …/{client_id}/suspend`, `…/activate` | `accounts:admin` | no new tokens; tokens again |
+//! | `GET /api/v1/storage-elements?mode=&status=` | `elements:read` | the list |
+//! | `PUT /api/v1/storage-elements/{element_id}` | `elements:report` | heartbeat |
+//! | `POST /api/v1/files` | `elements:report` | a batch of changes, as often as one likes |
+//! | `GET /api/v1/files`, `/api/v1/files/{file_id}` | `index:read` | the index |
+//!
+//! **Changing the signing key.** The folder of keys may hold several files; all are published. [`generate_key_file`] adds one
+//! (so does `openssl genpkey`); the module finds it within [`key_check_interval`](AdminSettings::key_check_interval), publishes
+//! it, and signs with it [`key_settle`](AdminSettings::key_settle) later, when every replica publishes it too: of the keys of
+//! the configured algorithm the last in the order of file names signs. The old file may go once its last token has expired and
+//! [`jwks_max_age`](AdminSettings::jwks_max_age) is over.
 
 mod accounts;
 mod elements;

@@ -127,6 +127,13 @@ pub const TOKEN_REQUESTS: Family =
     Family::counter("admin_token_requests_total", "Token requests by the form of the endpoint and by outcome.")
         .labels(&[TokenForm::LABEL, TokenOutcome::LABEL]);
 
+/// `admin_token_requests_cancelled_total`.
+pub const TOKEN_REQUESTS_CANCELLED: Family = Family::counter(
+    "admin_token_requests_cancelled_total",
+    "Token requests whose client left before the answer, or that were cut off at shutdown.",
+)
+.labels(&[TokenForm::LABEL]);
+
 /// `admin_token_issue_duration_seconds`.
 pub const TOKEN_ISSUE_DURATION: Family = Family::histogram(
     "admin_token_issue_duration_seconds",
@@ -176,6 +183,7 @@ pub const STORE_ERRORS: Family =
 /// All families of this crate.
 pub const FAMILIES: &[&Family] = &[
     &TOKEN_REQUESTS,
+    &TOKEN_REQUESTS_CANCELLED,
     &TOKEN_ISSUE_DURATION,
     &SIGNING_KEYS,
     &SIGNING_KEY_RELOADS,
@@ -191,6 +199,7 @@ pub const FAMILIES: &[&Family] = &[
 #[derive(Debug, Clone)]
 pub struct AdminMetrics {
     token_requests: Counter<(TokenForm, TokenOutcome)>,
+    token_requests_cancelled: Counter<TokenForm>,
     token_issue_duration: Histogram,
     reloads: Counter<Reload>,
     element_reports: Counter<Mode>,
@@ -206,6 +215,7 @@ impl AdminMetrics {
     pub fn new(registry: &Registry) -> Self {
         Self {
             token_requests: registry.counter(&TOKEN_REQUESTS),
+            token_requests_cancelled: registry.counter(&TOKEN_REQUESTS_CANCELLED),
             token_issue_duration: registry.histogram(&TOKEN_ISSUE_DURATION),
             reloads: registry.counter(&SIGNING_KEY_RELOADS),
             element_reports: registry.counter(&ELEMENT_REPORTS),
@@ -230,9 +240,9 @@ impl AdminMetrics {
         });
     }
 
-    /// A span over one token request; a request that never ends (the client left) counts nowhere.
+    /// A span over one token request; dropped without an outcome it counts as cancelled.
     pub(crate) fn token_request<C: Clock>(&self, form: TokenForm, clock: C) -> TokenSpan<C> {
-        TokenSpan { metrics: self.clone(), form, started: clock.monotonic(), clock }
+        TokenSpan { metrics: self.clone(), form, started: clock.monotonic(), clock, outcome: None }
     }
 
     /// The folder of keys was read.
@@ -280,16 +290,24 @@ impl AdminMetrics {
 
 /// One token request under way.
 #[derive(Debug)]
-pub(crate) struct TokenSpan<C> {
+pub(crate) struct TokenSpan<C: Clock> {
     metrics: AdminMetrics,
     form: TokenForm,
     started: Monotonic,
     clock: C,
+    outcome: Option<TokenOutcome>,
 }
 
 impl<C: Clock> TokenSpan<C> {
     /// The request ended so.
-    pub(crate) fn end(self, outcome: TokenOutcome) {
+    pub(crate) fn end(mut self, outcome: TokenOutcome) {
+        self.outcome = Some(outcome);
+    }
+}
+
+impl<C: Clock> Drop for TokenSpan<C> {
+    fn drop(&mut self) {
+        let Some(outcome) = self.outcome else { return self.metrics.token_requests_cancelled.inc(self.form) };
         if outcome == TokenOutcome::Issued {
             self.metrics.token_issue_duration.observe((), self.clock.monotonic().since(self.started));
         }
@@ -330,8 +348,8 @@ mod tests {
         assert_eq!(names, declared);
         let text = registry.encode(Format::Text);
         let series = text.lines().filter(|line| !line.starts_with('#')).count();
-        // 14 + (11 bounds, +Inf, sum, count) + 3 + 3 + 4 + 2 + 5 + 1 + 4 + 1
-        assert_eq!(series, 51, "{text}");
+        // 14 + 2 + (11 bounds, +Inf, sum, count) + 3 + 3 + 4 + 2 + 5 + 1 + 4 + 1
+        assert_eq!(series, 53, "{text}");
         assert!(text.contains("\nadmin_signing_keys{algorithm=\"EdDSA\"} 1\n"));
         assert!(text.contains("\nadmin_storage_elements{mode=\"rw\",status=\"offline\"} 0\n"));
     }
@@ -358,6 +376,8 @@ mod tests {
         assert_eq!(sum("admin_token_requests_total", &[("form", "oauth"), ("outcome", "issued")]), 1.0);
         assert_eq!(sum("admin_token_requests_total", &[("form", "json"), ("outcome", "invalid_client")]), 1.0);
         assert_eq!(sum("admin_token_requests_total", &[]), 2.0);
+        assert_eq!(sum("admin_token_requests_cancelled_total", &[("form", "json")]), 1.0);
+        assert_eq!(sum("admin_token_requests_cancelled_total", &[]), 1.0);
         assert_eq!(sum("admin_token_issue_duration_seconds_sum", &[]), 0.3);
         assert_eq!(sum("admin_token_issue_duration_seconds_bucket", &[("le", "0.25")]), 0.0);
         assert_eq!(sum("admin_token_issue_duration_seconds_bucket", &[("le", "0.5")]), 1.0);

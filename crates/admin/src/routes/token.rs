@@ -5,6 +5,7 @@ use crate::issuer::{Grant, IssuedToken};
 use crate::metrics::{TokenForm, TokenOutcome};
 use crate::module::{Admin, Shared};
 use crate::secret;
+use crate::store::Credentials;
 use crate::token_request::{ClientSecret, TokenError, TokenRequest, has_media_type};
 use artstore_api::Code;
 use artstore_api::account::JsonTokenRequest;
@@ -87,11 +88,21 @@ impl<C: Clock> Shared<C> {
         };
         // The same work whether or not the account exists.
         let matches = secret::matches(&client.secret, stored);
-        let account = found.filter(|_| matches).ok_or(TokenError::NO_MATCH)?.account;
+        // What an unknown client calls itself is not logged: it may be a secret in the wrong place.
+        let Some(Credentials { account, .. }) = found else {
+            tracing::warn!("token refused: unknown client");
+            return Err(TokenError::NO_MATCH);
+        };
+        if !matches {
+            tracing::warn!(client_id = %account.client_id, "token refused: wrong secret");
+            return Err(TokenError::NO_MATCH);
+        }
         if !account.active {
+            tracing::warn!(client_id = %account.client_id, "token refused: the account is suspended");
             return Err(TokenError::Suspended);
         }
         if !asked.iter().all(|scope| account.scopes.contains(scope)) {
+            tracing::warn!(client_id = %account.client_id, "token refused: a scope that the account does not have");
             return Err(TokenError::InvalidScope);
         }
         let scopes = if asked.is_empty() { account.scopes.as_slice() } else { asked };

@@ -26,8 +26,11 @@ impl Write for Log {
 async fn secrets_are_in_no_log_file_metric_or_debug() {
     let log = Log::default();
     let writer = log.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     let fixture = Fixture::new().await;
     let canary = "canary-5f0e7a9c31d24b86-of-the-account";
@@ -42,6 +45,7 @@ async fn secrets_are_in_no_log_file_metric_or_debug() {
     let token = answer.json()["access_token"].as_str().unwrap().to_owned();
     let wrong = "canary-of-a-wrong-secret";
     fixture.token_answer("client", wrong, "grant_type=client_credentials").await;
+    fixture.token_answer(wrong, wrong, "grant_type=client_credentials").await;
     let body = json!({ "client_id": "client", "client_secret": [wrong] });
     let refused = fixture.call(Method::POST, "/api/v1/auth/token", "", Some(body)).await;
     let rotated = fixture.call(Method::POST, "/api/v1/service-accounts/client/rotate-secret", &admin_token, None).await;
@@ -61,6 +65,8 @@ async fn secrets_are_in_no_log_file_metric_or_debug() {
         }
     }
     assert!(places[0].1.contains("account has a new secret"), "the log is being read");
+    assert!(places[0].1.contains("token refused: wrong secret client_id=client"));
+    assert!(places[0].1.contains("token refused: unknown client"));
     assert!(places.iter().any(|(name, _)| *name == "admin.db"));
     for (place, text) in places {
         for secret in [canary, wrong, &rotated, &token, &admin_token] {

@@ -9,6 +9,7 @@ use aws_lc_rs::signature::{
 use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use futures_util::FutureExt as _;
 use http::Request;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
@@ -281,4 +282,18 @@ async fn tokens_outlive_a_restart() {
     assert_eq!(fixture.get("/oauth2/jwks", "").await.body, jwks);
     assert_eq!(fixture.get("/api/v1/storage-elements", &token).await.status, 200);
     assert_eq!(fixture.token_answer("client", &secret, GRANT).await.status, 200);
+}
+
+/// A client that leaves in the middle counts apart.
+#[tokio::test]
+async fn a_request_that_is_cut_off_counts_as_cancelled() {
+    let fixture = Fixture::new().await;
+    let request = Request::post("/oauth2/token")
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Body::from(format!("{GRANT}&client_id=a&client_secret=b")))
+        .unwrap();
+    // One poll brings it to the database, whose threads answer later.
+    assert!(fixture.send(request).now_or_never().is_none());
+    assert_eq!(fixture.sum("admin_token_requests_cancelled_total", &[("form", "oauth")]), 1.0);
+    assert_eq!(fixture.sum("admin_token_requests_total", &[]), 0.0);
 }
