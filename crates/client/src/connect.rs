@@ -209,7 +209,9 @@ fn token_error(error: &AuthError) -> TokenError {
         | AuthErrorType::ClockSkew
         | AuthErrorType::Internal => (false, false),
     };
-    TokenError { kind: kind.as_str(), detail: error.to_string(), refused, retryable }
+    let place = error.instance().map(|instance| format!(" from {instance}")).unwrap_or_default();
+    let detail = error.detail().trim_start_matches(kind.as_str()).trim_start_matches(": ");
+    TokenError { kind: kind.as_str(), detail: format!("{kind}{place}: {detail}"), refused, retryable }
 }
 
 /// The claims that a client may read of its own token, without trusting them.

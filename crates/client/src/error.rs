@@ -91,6 +91,16 @@ pub enum Error {
         /// What it is.
         found: Digest,
     },
+    /// The bytes on this side are not those whose digest was announced; the server refused them.
+    #[error("what was read from {what} has SHA-256 {found}, not the announced {announced}")]
+    NotAnnounced {
+        /// From what.
+        what: String,
+        /// What was announced.
+        announced: Digest,
+        /// What it is.
+        found: Digest,
+    },
     /// The server stored other bytes than were sent.
     #[error("file {file_id} was stored with SHA-256 {stored}, but what was sent has {sent}")]
     StoredDiffers {
@@ -208,7 +218,7 @@ impl Error {
             },
             Self::Refused { refusal, .. } => refusal.category(),
             Self::Unexpected { .. } => Category::Unavailable,
-            Self::Checksum { .. } | Self::StoredDiffers { .. } => Category::Integrity,
+            Self::Checksum { .. } | Self::NotAnnounced { .. } | Self::StoredDiffers { .. } => Category::Integrity,
             Self::CannotRestart { source, .. } => source.category(),
         }
     }
@@ -239,6 +249,7 @@ impl Error {
             | Self::Attribute(_)
             | Self::Unexpected { .. }
             | Self::Checksum { .. }
+            | Self::NotAnnounced { .. }
             | Self::StoredDiffers { .. }
             | Self::CannotRestart { .. } => false,
         }
@@ -267,6 +278,8 @@ impl Error {
             Self::SourceChanged { .. } => "send it again once nothing writes to it any more",
             Self::TargetExists(_) => "choose another name, or ask to overwrite it",
             Self::PartLocked(_) => "wait for the other download, or choose another name",
+            Self::Token(error) if error.kind == "invalid_scope" => "ask only for scopes that the account has",
+            Self::Token(error) if error.kind == "tls" => wire_advice(WireErrorKind::Tls),
             Self::Token(error) if error.refused => "check the client id and its secret, and that the account is active",
             Self::Token(_) => "check that the Admin Module runs and that its address is right",
             Self::Wire { source, .. } => wire_advice(source.kind),
@@ -275,6 +288,9 @@ impl Error {
                 "check that the address is that of an Ingester, and that both sides are of one version"
             }
             Self::Checksum { .. } => "try again; if it stays so, tell the operator: the stored bytes are damaged",
+            Self::NotAnnounced { .. } => {
+                "check the given SHA-256, and that nothing writes to the source; nothing was stored"
+            }
             Self::StoredDiffers { .. } => "delete that file and send it again",
             Self::CannotRestart { .. } => "run the whole pipeline again, or use a file, which can go on",
         }

@@ -8,7 +8,7 @@ use crate::session::Session;
 use crate::settings::{Event, Progress, no_progress};
 use crate::token::Bearer;
 use crate::wire::{Body, WireErrorKind};
-use artstore_api::{FileRecord, RetentionPolicy};
+use artstore_api::{Code, FileRecord, RetentionPolicy};
 use bytes::BytesMut;
 use http::{Method, Request, Response, StatusCode, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -79,6 +79,16 @@ impl std::fmt::Debug for Uploader {
 enum Source<'a> {
     File(&'a Path),
     Stream(Reader),
+}
+
+impl Source<'_> {
+    /// Its name, for messages.
+    fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Stream(_) => "the stream".to_owned(),
+        }
+    }
 }
 
 /// All that stays the same from attempt to attempt.
@@ -245,6 +255,12 @@ impl Uploader {
         if let (Err(_), Some(failure)) = (&result, moved.take_failure()) {
             return Err(source_error(source, plan.size, failure));
         }
+        if let (Err(error), Some(announced), Some(found)) = (&result, plan.digest, moved.digest())
+            && announced != found
+            && error.code() == Some(Code::ChecksumMismatch)
+        {
+            return Err(Error::NotAnnounced { what: source.name(), announced, found });
+        }
         let restartable = match source {
             Source::File(_) => true,
             // The lock is free once the last attempt's body is gone or has seen the shut gate.
@@ -293,8 +309,9 @@ impl Uploader {
             return Err(Error::StoredDiffers { file_id: record.file_id, sent, stored: record.checksum });
         }
         match plan.digest {
+            // The server has not verified what it was told to: the file is stored, under a digest of which the record speaks.
             Some(expected) if expected != sent => {
-                Err(Error::Checksum { what: "what was sent".to_owned(), expected, found: sent })
+                Err(Error::Checksum { what: format!("file {}", record.file_id), expected, found: sent })
             }
             _ => Ok(record),
         }

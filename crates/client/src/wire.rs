@@ -104,7 +104,11 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         }
         source = cause.source();
     }
-    text
+    // rustls adds the address of a page of its manual.
+    match text.split_once(": https://docs.rs/") {
+        Some((said, _)) => said.to_owned(),
+        None => text,
+    }
 }
 
 #[cfg(test)]
@@ -123,5 +127,7 @@ mod tests {
     fn a_chain_names_each_cause_once() {
         let inner = std::io::Error::other(WireError::new(WireErrorKind::Transport, "reset by peer"));
         assert_eq!(chain(&inner), "reset by peer");
+        let manual = std::io::Error::other("peer closed: https://docs.rs/rustls/latest/unexpected-eof");
+        assert_eq!(chain(&manual), "peer closed");
     }
 }

@@ -36,7 +36,7 @@ impl From<&Error> for FailureDocument {
             category: error.category().as_str(),
             code: error.code().map(artstore_api::Code::as_str),
             message: error.to_string(),
-            advice: error.advice(),
+            advice: advice(error),
         }
     }
 }
@@ -145,7 +145,15 @@ pub(super) fn report(what: &str, error: &Error) {
 
 /// What failed, why, what to do.
 fn sentence(what: &str, error: &Error) -> String {
-    format!("{}: {error}; {}", printable(what), error.advice())
+    format!("{}: {error}; {}", printable(what), advice(error))
+}
+
+/// What to do, in the words of the command line.
+fn advice(error: &Error) -> &'static str {
+    match error {
+        Error::TargetExists(_) => "choose another name with -o, or replace it with --force",
+        _ => error.advice(),
+    }
 }
 
 /// One line on standard error that begins with `error:`.

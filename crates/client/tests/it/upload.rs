@@ -110,6 +110,21 @@ async fn a_refusal_is_final_and_says_what_the_server_said() {
 }
 
 #[tokio::test]
+async fn a_digest_that_was_wrong_from_the_start_is_told_apart() {
+    let server = Server::start([Step::Answer(problem(Code::ChecksumMismatch, "the digest is another"))]).await;
+    let (_folder, path) = file(b"abc");
+    let (announced, found) = (Digest::of(b"abd"), Digest::of(b"abc"));
+    let upload = Upload { digest: Known::Is(announced), ..Upload::default() };
+    let error = uploader(&server).file(&path, &upload).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("what was read from {} has SHA-256 {found}, not the announced {announced}", path.display())
+    );
+    assert_eq!(error.category(), Category::Integrity);
+    assert_eq!(server.seen()[0].header("repr-digest"), Some(announced.repr_digest().as_str()));
+}
+
+#[tokio::test]
 async fn a_refusal_in_the_middle_of_a_large_body_is_heard() {
     let full = || problem(Code::StorageFull, "7 bytes are free");
     let server = Server::start([Step::After(70_000, full())]).await;
