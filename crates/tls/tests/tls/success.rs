@@ -2,8 +2,14 @@
 
 use crate::fixture::*;
 use artstore_metrics::Format;
+use artstore_tls::dev::Leaf;
 use artstore_tls::{AcceptorSettings, CertificateAnswer, ClientAuth, ConnectorSettings, Policy, Protocol, Trust};
+use rustls::HandshakeKind;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
+use tokio_rustls::TlsConnector;
 
 #[tokio::test]
 async fn tls13_without_client_certificate_is_settled_at_once() {
@@ -238,6 +244,51 @@ async fn bytes_go_both_ways() {
     far.flush().await.unwrap();
     near.read_exact(&mut buffer).await.unwrap();
     assert_eq!(&buffer, b"abcd");
+}
+
+/// A client that resumes whenever it can, with a certificate.
+fn resuming_client(world: &World, versions: &[&'static rustls::SupportedProtocolVersion]) -> TlsConnector {
+    let files = world.ca.issue("resuming", &Leaf::client("resuming", now())).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(world.ca.ca_file()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(
+            vec![CertificateDer::from_pem_file(&files.cert).unwrap()],
+            PrivateKeyDer::from_pem_file(&files.key).unwrap(),
+        )
+        .unwrap();
+    TlsConnector::from(Arc::new(config))
+}
+
+/// Whoever asks for certificates honours no ticket, for resumption would skip the verification; others do.
+#[tokio::test]
+async fn listeners_that_verify_clients_never_resume() {
+    let world = World::new();
+    let plain = AcceptorSettings::new(world.server());
+    for (settings, version, kinds, verdicts) in [
+        (world.requiring(), &rustls::version::TLS13, [HandshakeKind::Full, HandshakeKind::Full], 2.0),
+        (world.requiring(), &rustls::version::TLS12, [HandshakeKind::Full, HandshakeKind::Full], 2.0),
+        (plain, &rustls::version::TLS13, [HandshakeKind::Full, HandshakeKind::Resumed], 0.0),
+    ] {
+        let server = server(AcceptorSettings { policy: both_versions(), ..settings });
+        let resuming = resuming_client(&world, &[version]);
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let (near, far) = tcp_pair().await;
+            let (near, far) = tokio::join!(resuming.connect(name("localhost"), near), server.acceptor.accept(far));
+            let (mut near, mut far) = (near.unwrap(), far.unwrap());
+            far.write_all(b"x").await.unwrap();
+            far.flush().await.unwrap();
+            near.read_u8().await.unwrap();
+            seen.push(near.get_ref().1.handshake_kind().unwrap());
+        }
+        assert_eq!(seen, kinds, "{version:?}");
+        assert_eq!(server.registry.sum_of("tls_server_certificate_validation_total", &[]), verdicts);
+    }
 }
 
 /// Tickets are given, but none is ever honoured: each handshake verifies anew.
