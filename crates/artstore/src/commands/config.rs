@@ -59,7 +59,11 @@ pub(crate) fn run(args: ConfigArgs) -> Result<(), Failure> {
         let text = commented_default(args.module.as_str(), &args.module.keys());
         return out.write_all(text.as_bytes()).map_err(Failure::output);
     };
-    read(args.module, &file, &[])?;
+    let values = read(args.module, &file, &[])?;
+    let problems = crate::commands::serve::problems(args.module, &values);
+    if !problems.is_empty() {
+        return Err(mistaken(&file, &problems));
+    }
     writeln!(out, "{}: no mistakes", file.display()).map_err(Failure::output)
 }
 
@@ -73,6 +77,11 @@ pub(crate) fn read(module: ModuleName, file: &Path, flags: &[String]) -> Result<
     let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     load(&module.keys(), &text, &environment, flags).map_err(|mistakes| {
         let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-        Failure::usage(format!("{} has {} mistakes\n  {}", file.display(), lines.len(), lines.join("\n  ")))
+        mistaken(file, &lines)
     })
+}
+
+fn mistaken(file: &Path, lines: &[String]) -> Failure {
+    let count = if lines.len() == 1 { "1 mistake".to_owned() } else { format!("{} mistakes", lines.len()) };
+    Failure::usage(format!("{} has {count}\n  {}", file.display(), lines.join("\n  ")))
 }

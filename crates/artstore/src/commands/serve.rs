@@ -57,6 +57,24 @@ fn start_logging(values: &Values) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(format!("logging: {error}")))
 }
 
+/// What is wrong with values that are each well-formed: a file that is not there, a danger that is not allowed, a key that
+/// another one needs.
+pub(crate) fn problems(module: ModuleName, values: &Values) -> Vec<String> {
+    let mut results = vec![tls_plan(values, true, false).and_then(|plan| plan.map_or(Ok(()), |plan| loadable(&plan)))];
+    match module {
+        ModuleName::Admin => results.push(admin_settings(values).map(drop)),
+        ModuleName::Element => results.extend([auth_plan(values).map(drop), store(values).map(drop)]),
+        ModuleName::Ingester => results.push(auth_plan(values).map(drop)),
+    }
+    results.into_iter().filter_map(Result::err).map(|failure| failure.to_string()).collect()
+}
+
+fn loadable(plan: &TlsPlan) -> Result<(), Failure> {
+    let wrong = |key: &str, error: &dyn std::fmt::Display| Failure::usage(format!("{key}: {error}"));
+    plan.server.load().map_err(|error| wrong("tls.cert_file, tls.key_file", &error))?;
+    plan.trust.load().map(drop).map_err(|error| wrong("tls.ca_cert_file", &error))
+}
+
 /// The settings of the Admin Module.
 pub(crate) fn admin_settings(values: &Values) -> Result<AdminSettings, Failure> {
     let mut settings = AdminSettings::new(
