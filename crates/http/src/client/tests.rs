@@ -529,7 +529,7 @@ async fn a_head_that_never_comes_times_out_and_a_slow_source_does_not() {
         std::future::pending::<()>().await;
     })
     .await;
-    let settings = ClientSettings { response_timeout: Duration::from_millis(150), ..ClientSettings::default() };
+    let settings = ClientSettings { response_timeout: Duration::from_millis(400), ..ClientSettings::default() };
     let client = TestClient::plain(settings.clone());
     let error = soon(client.client.send(ask(&url))).await.unwrap_err();
     assert!(matches!(error.kind(), ClientErrorKind::Timeout), "{error}");
@@ -546,7 +546,7 @@ async fn a_head_that_never_comes_times_out_and_a_slow_source_does_not() {
     // While the source of the body keeps us waiting, the server is not to blame.
     let server = TestServer::start(hello(), ServerSettings::default()).await;
     let slow = stream::once(async {
-        tokio::time::sleep(Duration::from_millis(450)).await;
+        tokio::time::sleep(Duration::from_millis(1000)).await;
         Ok::<_, Infallible>(Bytes::from_static(b"late"))
     });
     let response = soon(client.client.send(request("POST", server.url("/echo"), body::stream(slow)))).await.unwrap();

@@ -18,6 +18,12 @@ use tokio::net::TcpStream;
 /// The largest flow-control window (RFC 9113, section 6.9.1).
 const HTTP2_WINDOW_MAX: u32 = (1 << 31) - 1;
 
+/// Two clocks may differ by less than this; without it a wait could spin.
+const TICK: Duration = Duration::from_millis(1);
+
+/// A request's window, in buffers: over HTTP/2 the kernel's own buffer does not help to fill a long path.
+const HTTP2_WINDOW_BUFFERS: u32 = 4;
+
 /// How many requests of one connection can send at full speed at one time.
 const HTTP2_STREAMS_AT_SPEED: u32 = 4;
 
@@ -127,7 +133,8 @@ async fn serve_http2<C: Clock>(
 ) -> Ended {
     let settings = &context.settings;
     let buffer = crate::body::buffer_bytes(settings.max_buffer_bytes, settings.max_header_bytes);
-    let window = u32::try_from(buffer).unwrap_or(HTTP2_WINDOW_MAX).min(HTTP2_WINDOW_MAX);
+    let window = u32::try_from(buffer).unwrap_or(HTTP2_WINDOW_MAX);
+    let window = window.saturating_mul(HTTP2_WINDOW_BUFFERS).min(HTTP2_WINDOW_MAX);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.max_http2_streams)
@@ -152,7 +159,8 @@ where
     F: Future<Output = hyper::Result<()>>,
 {
     let mut ending = false;
-    let mut wait = context.settings.header_read_timeout;
+    let settings = &context.settings;
+    let mut wait = settings.header_read_timeout.min(settings.idle_timeout);
     loop {
         tokio::select! {
             biased;
@@ -172,15 +180,16 @@ where
                 end_gracefully(connection.as_mut());
             }
             () = tokio::time::sleep(wait), if !ending => {
-                if !activity.any_request() {
-                    return Ended::Late;
+                let limit = if activity.any_request() { settings.idle_timeout } else { settings.header_read_timeout };
+                match activity.idle_for(context.clock.monotonic()) {
+                    Some(idle) if idle < limit => wait = (limit - idle).max(TICK),
+                    Some(_) if !activity.any_request() => return Ended::Late,
+                    Some(_) => {
+                        ending = true;
+                        end_gracefully(connection.as_mut());
+                    }
+                    None => wait = limit,
                 }
-                let idle = activity.idle_for(context.clock.monotonic());
-                if idle.is_some_and(|idle| idle >= context.settings.idle_timeout) {
-                    ending = true;
-                    end_gracefully(connection.as_mut());
-                }
-                wait = context.settings.idle_timeout.saturating_sub(idle.unwrap_or(Duration::ZERO));
             }
         }
     }

@@ -48,7 +48,7 @@ pub struct ServerSettings {
     /// Headers of a request. Default 100.
     pub max_headers: usize,
     /// Bytes that a connection buffers on the way in, and again on the way out, while the other side is slower; over HTTP/2
-    /// each request has as much. Never less than a head may have. Default 128 KiB.
+    /// each request has four times as much, to fill long paths. Never less than a head may have. Default 128 KiB.
     pub max_buffer_bytes: usize,
     /// Requests at one time on one HTTP/2 connection. Default 100.
     pub max_http2_streams: u32,

@@ -87,7 +87,7 @@ async fn a_handshake_that_does_not_end_in_time_ends_the_connection() {
 
 #[tokio::test]
 async fn an_idle_connection_ends_without_being_a_fault() {
-    let settings = ServerSettings { idle_timeout: Duration::from_millis(100), ..ServerSettings::default() };
+    let settings = ServerSettings { idle_timeout: Duration::from_millis(400), ..ServerSettings::default() };
     let server = TestServer::start(hello(), settings).await;
     let mut stream = connect(&server).await;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
@@ -340,11 +340,7 @@ async fn an_idle_http2_connection_ends() {
     let authority = Authority::new();
     let acceptor =
         authority.acceptor_with(ClientAuth::None, &Registry::new(), |settings| settings.alpn = vec![b"h2".to_vec()]);
-    let settings = ServerSettings {
-        header_read_timeout: Duration::from_millis(50),
-        idle_timeout: Duration::from_millis(100),
-        ..ServerSettings::default()
-    };
+    let settings = ServerSettings { idle_timeout: Duration::from_millis(100), ..ServerSettings::default() };
     let server = TestServer::start_with(hello(), settings, Registry::new(), Some(acceptor)).await;
     let mut sender = http2(&server, &authority).await;
     let request = Request::get(server.https("/")).body(body::empty()).unwrap();
