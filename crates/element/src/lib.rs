@@ -12,6 +12,8 @@ pub mod metrics;
 mod outbox;
 mod refusal;
 mod report;
+#[cfg(test)]
+mod report_tests;
 mod room;
 mod settings;
 pub mod store;

@@ -166,3 +166,75 @@ impl<C: Clock> Outbox<C> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::ElementMetrics;
+    use crate::store::folder::FolderStore;
+    use crate::store::tests::notes;
+    use artstore_api::file::{FileId, FileRecord};
+    use artstore_metrics::{Registry, TestClock, UnixTime};
+
+    async fn publish(store: &Arc<dyn BlobStore>) -> Unreported {
+        let file_id = FileId::generate();
+        let mut record = serde_json::to_value(notes().attributes).unwrap();
+        let more = serde_json::json!({ "file_id": file_id, "size": 0, "status": "active", "checksum": "",
+            "uploaded_at": "2026-01-01T00:00:00Z", "expires_at": null });
+        record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let record: FileRecord = serde_json::from_value(record).unwrap();
+        store.one_shot(file_id, &notes()).await.unwrap().publish(&record).await.unwrap();
+        Unreported { file_id, change: Change::Published }
+    }
+
+    fn ids(batch: &Batch) -> Vec<FileId> {
+        let id = |change: &RecordChange| match change {
+            RecordChange::Published { record } => record.file_id,
+            RecordChange::Deleted { file_id } => *file_id,
+        };
+        batch.changes.iter().map(id).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_fit_is_looked_up_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let metrics = ElementMetrics::new(&Registry::new(), Default::default);
+        let store: Arc<dyn BlobStore> = Arc::new(FolderStore::open(dir.path(), metrics).unwrap());
+        let clock = TestClock::starting_at(UnixTime::from_secs(0));
+        let old = publish(&store).await;
+        let outbox = Outbox::new(Arc::clone(&store), 1, 2, clock);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let mut all = vec![old.file_id];
+        for _ in 0..4 {
+            let change = publish(&store).await;
+            all.push(change.file_id);
+            outbox.push(change);
+        }
+        assert_eq!((outbox.depth(), outbox.oldest_age()), (5, Duration::from_secs(5)));
+        let mut told = Vec::new();
+        while outbox.depth() > 0 {
+            let batch = outbox.batch(10).await.unwrap();
+            told.extend(ids(&batch));
+            outbox.acknowledged(batch).await.unwrap();
+        }
+        told.sort_unstable();
+        assert_eq!(told, all);
+        assert_eq!(outbox.oldest_age(), Duration::ZERO);
+        assert_eq!(store.unreported(10).await.unwrap(), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_acknowledged_is_told_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let metrics = ElementMetrics::new(&Registry::new(), Default::default);
+        let store: Arc<dyn BlobStore> = Arc::new(FolderStore::open(dir.path(), metrics).unwrap());
+        let outbox = Outbox::new(Arc::clone(&store), 0, 2, TestClock::starting_at(UnixTime::from_secs(0)));
+        let change = publish(&store).await;
+        outbox.push(change);
+        outbox.filled().await;
+        for _ in 0..2 {
+            assert_eq!(ids(&outbox.batch(10).await.unwrap()), [change.file_id]);
+        }
+        assert_eq!(outbox.depth(), 1);
+    }
+}

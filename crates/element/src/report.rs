@@ -100,7 +100,10 @@ impl<C: Clock> Reporter<C> {
                 () = shutdown.cancelled() => return,
                 () = self.outbox.filled() => {}
             }
-            pause(self.settings.outbox_delay, shutdown).await;
+            if self.outbox.depth() < limit as u64 {
+                // Others may come, to be told with it.
+                pause(self.settings.outbox_delay, shutdown).await;
+            }
             let result = self.tell(limit).await;
             match result {
                 ReportResult::Acknowledged => {

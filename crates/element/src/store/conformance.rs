@@ -38,12 +38,12 @@ impl Bench {
 
 const NOW: UnixTime = UnixTime::from_secs(2_000);
 
-fn notes(size: Option<u64>) -> SessionNotes {
+pub(super) fn notes(size: Option<u64>) -> SessionNotes {
     SessionNotes { attributes: attributes(), size, created_at: 1_000 }
 }
 
 /// Bytes that differ from place to place, so that a piece in the wrong place shows.
-fn pattern(length: usize) -> Bytes {
+pub(super) fn pattern(length: usize) -> Bytes {
     (0..length).map(|at| u8::try_from((at * 31 + at / 251) % 256).unwrap()).collect()
 }
 
@@ -78,7 +78,7 @@ async fn write(append: &mut Box<dyn Append>, bytes: &Bytes) {
     }
 }
 
-async fn publish(store: &Arc<dyn BlobStore>, bytes: &Bytes, expires_at: i64) -> FileRecord {
+pub(super) async fn publish(store: &Arc<dyn BlobStore>, bytes: &Bytes, expires_at: i64) -> FileRecord {
     let file_id = FileId::generate();
     let mut append = store.one_shot(file_id, &notes(None)).await.unwrap();
     write(&mut append, bytes).await;
@@ -92,11 +92,11 @@ async fn read(store: &Arc<dyn BlobStore>, file_id: FileId, range: Range<u64>) ->
     pieces.freeze()
 }
 
-fn published(file_id: FileId) -> Unreported {
+pub(super) fn published(file_id: FileId) -> Unreported {
     Unreported { file_id, change: Change::Published }
 }
 
-fn deleted(file_id: FileId) -> Unreported {
+pub(super) fn deleted(file_id: FileId) -> Unreported {
     Unreported { file_id, change: Change::Deleted }
 }
 

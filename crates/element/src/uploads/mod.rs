@@ -296,6 +296,7 @@ impl<C: Clock> Shared<C> {
             return Err(Refusal::TooLarge { limit: end });
         }
         let mut append = self.store.append(file_id).await?;
+        held.session().agree(append.offset(), self.clock.wall())?;
         let (session, reservation, interrupt) = held.parts();
         let limits =
             Limits { end, read_timeout: self.settings.read_timeout, checkpoint_bytes: self.settings.checkpoint_bytes };

@@ -47,7 +47,10 @@ impl<C: Clock> Uploads<C> {
             let mut attributes = session.notes().attributes.clone();
             apply(&mut attributes, request.late)?;
             let published = match shared.store.append(file_id).await {
-                Ok(append) => shared.publish(file_id, append, attributes, request.sha256.as_deref()).await,
+                Ok(append) => match session.agree(append.offset(), shared.clock.wall()) {
+                    Ok(()) => shared.publish(file_id, append, attributes, request.sha256.as_deref()).await,
+                    Err(refusal) => Err(refusal),
+                },
                 Err(error) => Err(error.into()),
             };
             match published {

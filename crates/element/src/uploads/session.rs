@@ -72,6 +72,15 @@ impl Session {
         (state.offset, state.touched) = (offset, now);
     }
 
+    /// The store's durable offset is the true one: a checkpoint may have failed after it was written.
+    pub(super) fn agree(&self, offset: u64, now: UnixTime) -> Result<(), Refusal> {
+        if offset == self.offset() {
+            return Ok(());
+        }
+        self.moved_to(offset, now);
+        Err(Refusal::Conflict(format!("the durable offset is {offset}")))
+    }
+
     pub(super) fn take_lease(&self, now: Monotonic, duration: Duration) -> Result<String, Refusal> {
         self.state().lease.take(now, duration).map_err(|HeldLease { remaining }| {
             Refusal::Conflict(format!("the lease is held; it expires in {} s", remaining.as_secs_f64().ceil()))

@@ -1,4 +1,4 @@
-//! The store in a folder of a local file system: append, group commit, sweep. [`layout`] says where everything lies.
+//! The store in a folder of a local file system: append, group commit, sweep. `layout.rs` says where everything lies.
 
 mod append;
 #[cfg(test)]

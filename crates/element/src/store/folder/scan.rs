@@ -90,7 +90,11 @@ impl FolderStore {
     }
 
     fn sweep(&self, path: &Path, kind: Leftover) -> io::Result<()> {
-        std::fs::remove_file(path)?;
+        match std::fs::remove_file(path) {
+            // Swept already, with another entry of the same upload.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed?,
+        }
         self.metrics.swept(kind);
         tracing::warn!(path = %path.display(), kind = kind.label(), "swept a leftover of interrupted work");
         Ok(())

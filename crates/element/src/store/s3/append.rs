@@ -91,9 +91,11 @@ impl S3Append {
         }
         if !self.part.is_empty() {
             // Under a name of its own: the state that goes with the tail before stays true until the new one is there.
-            let tail = Bytes::copy_from_slice(&self.part);
+            let tail = self.part.split().freeze();
             let path = self.store.tail(self.file_id, self.state.parts_bytes + tail.len() as u64);
-            self.store.s3.put(&path, tail.into()).await.map_err(service)?;
+            let put = self.store.s3.put(&path, tail.clone().into()).await;
+            self.part = tail.try_into_mut().unwrap_or_else(|shared| BytesMut::from(shared.as_ref()));
+            put.map_err(service)?;
         }
         self.state.tail_bytes = self.part.len() as u64;
         self.state.touched_at = now.as_secs();

@@ -14,6 +14,8 @@
 
 mod append;
 mod connector;
+#[cfg(test)]
+mod crash;
 mod scan;
 mod state;
 
@@ -188,12 +190,21 @@ impl S3Store {
     /// What must be there before the object is.
     async fn put_markers(&self, record: &FileRecord) -> Result<(), StoreError> {
         let json = serde_json::to_vec(record).map_err(io::Error::other)?;
-        self.s3.put(&self.attributes(record.file_id), json.into()).await.map_err(service)?;
-        self.s3.put(&self.outbox(record.file_id), Bytes::from_static(PUBLISHED).into()).await.map_err(service)?;
-        if let Some(expiry) = self.expiry(record) {
-            self.s3.put(&expiry, Bytes::new().into()).await.map_err(service)?;
-        }
-        Ok(())
+        let (attributes, outbox) = (self.attributes(record.file_id), self.outbox(record.file_id));
+        let expiry = async {
+            match self.expiry(record) {
+                Some(expiry) => self.s3.put(&expiry, Bytes::new().into()).await.map(|_| ()),
+                None => Ok(()),
+            }
+        };
+        let put = async {
+            tokio::try_join!(
+                self.s3.put(&attributes, json.into()),
+                self.s3.put(&outbox, Bytes::from_static(PUBLISHED).into()),
+                expiry,
+            )
+        };
+        put.await.map(|_| ()).map_err(service)
     }
 
     async fn remove_markers(&self, record: &FileRecord) {
@@ -295,10 +306,11 @@ impl BlobStore for S3Store {
     fn one_shot(&self, file_id: FileId, notes: &SessionNotes) -> StoreFuture<'_, Box<dyn Append>> {
         let state = UploadState::new(notes.clone());
         Box::pin(async move {
-            for taken in [self.object(file_id), self.outbox(file_id), self.state(file_id)] {
-                if self.exists(&taken).await? {
-                    return Err(StoreError::Taken);
-                }
+            let places = [self.object(file_id), self.outbox(file_id), self.state(file_id)];
+            let [object, outbox, session] = places.each_ref().map(|place| self.exists(place));
+            let (object, outbox, session) = tokio::try_join!(object, outbox, session)?;
+            if object || outbox || session {
+                return Err(StoreError::Taken);
             }
             let append = S3Append::new(self.clone(), file_id, state, &[], Kind::OneShot);
             append.map(|append| Box::new(append) as Box<dyn Append>).ok_or(StoreError::NotFound)
