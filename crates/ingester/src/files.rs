@@ -117,6 +117,9 @@ impl<C: Clock> App<C> {
         }
         let answer = self.elements.content(&located.element_url, id, parts.method.clone(), asked).await;
         let answer = answer.map_err(|error| unreachable_element().because(error))?;
+        if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            self.metrics.problem_answered(Code::ValidationError);
+        }
         match answer.status() {
             StatusCode::OK
             | StatusCode::PARTIAL_CONTENT

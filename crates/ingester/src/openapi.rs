@@ -87,7 +87,8 @@ fn upload_form() -> OperationBuilder {
     let description = "Send `retention_policy` before `file` unless it is the default: it chooses the element, and the bytes are on \
         their way when what follows `file` is read. The other fields may come before or after it. Each may come once; an unknown \
         field is refused, so that a misspelt policy does not store a file under another one. A client that sends nothing for 30 \
-        seconds while its body is awaited is refused with `VALIDATION_ERROR`.";
+        seconds while its body is awaited is refused with `VALIDATION_ERROR`. Digest fields are about the form, not about the \
+        file, and are ignored here: send the raw body to have them verified.";
     operation("uploadForm", UPLOADING, "Upload a file as multipart form", description)
         .request_body(Some(form_body()))
         .response("201", created())

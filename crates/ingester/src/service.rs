@@ -125,11 +125,12 @@ impl<C: Clock> Ingester<C> {
     /// Cancel after the listener has drained, so that nothing begins any more.
     pub async fn run_background(&self, shutdown: CancellationToken) {
         let settings = &self.app.settings;
+        let mut pause = settings.element_list_retry;
         loop {
             self.app.directory.renew_unless_tried().await;
             // Until all is well, look more often: elements that start with us report within seconds.
             let well = self.health.ready().status == artstore_http::Status::Ok;
-            let pause = if well { settings.element_list_ttl } else { settings.element_list_retry };
+            pause = if well { settings.element_list_ttl } else { (pause * 2).min(settings.element_list_ttl) };
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,

@@ -52,6 +52,7 @@ async fn content_passes_what_concerns_the_client_and_nothing_else() {
     assert_eq!((head.status, head.header("content-length"), head.body.len()), (200, "10", 0));
     assert_eq!(world.metric("ingester_downloads_total", &[("outcome", "sent")]), 4.0);
     assert_eq!(world.metric("ingester_downloads_total", &[("outcome", "rejected")]), 1.0);
+    assert_eq!(world.metric("ingester_errors_total", &[("code", "VALIDATION_ERROR")]), 1.0);
     assert_eq!(world.metric("ingester_download_sent_bytes_total", &[]), 13.0);
     assert_eq!(world.metric("ingester_downloads_active", &[]), 0.0);
 }

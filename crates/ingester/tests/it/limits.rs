@@ -120,3 +120,43 @@ async fn one_upload_too_many_is_told_to_come_again() {
     // The place is asked for before the token: a stranger does not hold one either.
     assert_eq!(world.send(req("PUT", "/api/v1/files?filename=a")).await.status, 401);
 }
+
+/// Kilobytes of this process that are in memory.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Begins an upload of half a GiB and sends until nothing more is taken.
+async fn send_in_vain(world: &World, form: bool) -> tokio::net::TcpStream {
+    let total = 512 << 20;
+    let mut stream = if form {
+        let part = b"--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n";
+        let form = world.req("POST", "/api/v1/files/upload").header("content-type", "multipart/form-data; boundary=XX");
+        form.begin(world.address, total, part).await
+    } else {
+        world.req("PUT", "/api/v1/files?filename=a").begin(world.address, total, b"").await
+    };
+    let chunk = vec![0; 64 * 1024];
+    while let Ok(written) = tokio::time::timeout(Duration::from_millis(500), stream.write(&chunk)).await {
+        written.unwrap();
+    }
+    stream
+}
+
+#[tokio::test]
+async fn uploads_to_a_stalled_element_cost_less_than_a_mebibyte_each() {
+    let world = World::start().await;
+    world.edit.fail_always("append", Fault::Stall);
+    let warm = send_in_vain(&world, false).await;
+    let before = resident();
+    let count = 40;
+    let uploads = (0..count).map(|number| send_in_vain(&world, number % 2 == 0));
+    let streams = futures_util::future::join_all(uploads).await;
+    assert_eq!(world.metric("ingester_uploads_active", &[]), 41.0);
+    // The doubles' own buffers are in this figure, too.
+    let each = resident().saturating_sub(before) / count;
+    assert!(each < 1024, "{each} kB each");
+    drop((warm, streams));
+}
