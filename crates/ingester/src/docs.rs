@@ -226,24 +226,24 @@ fn kind(schema: &Value) -> String {
         words = vec![values.iter().map(|value| format!("<code>{}</code>", text(value))).collect::<Vec<_>>().join(", ")];
     }
     if schema["items"].is_object() {
-        words.push(format!("of {}", kind(&schema["items"])));
+        words = vec![format!("array of ({})", kind(&schema["items"]))];
     }
-    for (key, before) in [
-        ("format", ""),
-        ("minimum", "from "),
-        ("maximum", "to "),
-        ("minLength", "at least "),
-        ("maxLength", "at most "),
-        ("maxItems", "at most "),
-        ("default", "default "),
-        ("examples", "for example "),
+    for (key, before, after) in [
+        ("format", "", ""),
+        ("minimum", "from ", ""),
+        ("maximum", "to ", ""),
+        ("minLength", "at least ", " characters"),
+        ("maxLength", "at most ", " characters"),
+        ("maxItems", "at most ", " items"),
+        ("default", "default ", ""),
+        ("examples", "for example ", ""),
     ] {
         let value = schema[key].get(0).unwrap_or(&schema[key]);
         if !value.is_null() {
-            words.push(format!("{before}{}", text(value)));
+            words.push(format!("{before}{}{after}", text(value)));
         }
     }
-    words.join(" ")
+    words.join(", ")
 }
 
 fn reference_link(reference: &str) -> String {
