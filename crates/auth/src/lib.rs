@@ -4,6 +4,32 @@
 //! [`AuthService::access_token`] are served from its cache. [`TokenVerifier`] checks the tokens that come in with requests.
 //! Neither opens a socket: both take a [`Transport`], which is any `tower::Service` for HTTP requests.
 //!
+//! ```
+//! # use artstore_auth::{AdminInstance, AuthMetrics, AuthService, AuthSettings, RequestBody, ResponseBody, SecretSource};
+//! # use artstore_auth::{Transport, TransportError};
+//! # use artstore_metrics::{Registry, SystemClock};
+//! # use http_body_util::{BodyExt, Full};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // With the feature `http`, `http_transport(client)` makes one from the pooled client of artstore-http.
+//! let transport = Transport::new(tower::service_fn(async |_: http::Request<RequestBody>| {
+//!     let answer = r#"{"access_token": "abc", "token_type": "Bearer", "expires_in": 1800}"#;
+//!     let body: ResponseBody = Full::from(answer).map_err(|never| match never {}).boxed_unsync();
+//!     Ok::<_, TransportError>(http::Response::new(body))
+//! }));
+//! let instances = vec![AdminInstance::parse("https://127.0.0.1:8000")?];
+//! let metrics = AuthMetrics::new(&Registry::new(), &instances, SystemClock::new());
+//! let settings = AuthSettings::new("ingester", SecretSource::File("/run/secrets/ingester".into()), instances);
+//! # let settings = AuthSettings { secret: SecretSource::inline("s"), ..settings };
+//! let service = AuthService::new(settings, transport, metrics, SystemClock::new())?;
+//!
+//! let token = service.access_token().await?;
+//! assert_eq!(token.authorization(), "Bearer abc");
+//! // After a resource server's 401: service.invalidate(token.generation()), and once more from the start.
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! What they count is declared in [`metrics`]; every failure is one of [`AuthErrorType`].
 
 mod acquire;

@@ -168,6 +168,17 @@ mod tests {
     }
 
     #[test]
+    fn a_thousand_services_that_started_together_refresh_apart() {
+        let mut seconds = std::collections::HashMap::new();
+        for _ in 0..1_000 {
+            let refresh = held(3_600, None).refresh_in(moment(0)).as_secs();
+            assert!((3_240..=3_300).contains(&refresh), "{refresh}");
+            *seconds.entry(refresh).or_insert(0) += 1;
+        }
+        assert!(seconds.values().all(|count| *count <= 50), "{seconds:?}");
+    }
+
+    #[test]
     fn either_clock_ends_it() {
         let held = held(1_800, None);
         let (early, late) = (moment(0), moment(1_790));

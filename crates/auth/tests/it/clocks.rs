@@ -2,6 +2,7 @@
 
 use crate::support::{Issuer, Rig, Step, grant, number, pass, wall};
 use artstore_auth::{AuthErrorType, TokenState};
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -168,6 +169,34 @@ async fn a_caller_inside_the_margin_is_served_and_starts_the_refresh() {
     pass(Duration::from_millis(200)).await;
     assert_eq!(number(&rig.service.access_token().await.unwrap()), 2);
     assert_eq!(rig.sum("auth_token_validation_total", &[("result", "expiring_soon")]), 2);
+    assert_eq!(rig.issuer.requests(), 2);
+    rig.assert_identities();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_runs_too_late_gets_no_token_past_its_end() {
+    let rig = Rig::new(Issuer::new([], Step::Grant(2)));
+    let service = rig.service.clone();
+    let mut waiter = Box::pin(async move { service.access_token().await });
+    assert!(waiter.as_mut().now_or_never().is_none());
+    // The fetch lands now, but this caller is not polled again before its token's usable end at 1.8 s.
+    pass(Duration::from_millis(2_500)).await;
+    let token = waiter.await.unwrap();
+    assert!(number(&token) >= 2, "{token:?}");
+    // One caller, one check, however often it had to look.
+    assert_eq!(rig.sum("auth_token_validation_total", &[]), 1);
+    rig.assert_identities();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_whose_token_was_refused_meanwhile_gets_the_next_one() {
+    let rig = Rig::new(Issuer::new([], Step::Grant(1800)));
+    let service = rig.service.clone();
+    let mut waiter = Box::pin(async move { service.access_token().await });
+    assert!(waiter.as_mut().now_or_never().is_none());
+    pass(Duration::from_secs(5)).await;
+    rig.service.invalidate(1);
+    assert_eq!(number(&waiter.await.unwrap()), 2);
     assert_eq!(rig.issuer.requests(), 2);
     rig.assert_identities();
 }
