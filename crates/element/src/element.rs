@@ -197,11 +197,6 @@ impl<C: Clock> Element<C> {
         self.reporter.as_deref()
     }
 
-    #[cfg(test)]
-    pub(crate) fn outbox(&self) -> &Outbox<C> {
-        &self.inner.outbox
-    }
-
     /// Removes what has expired by now: files of an element of mode `edit`, and uploads that nobody continues.
     pub async fn sweep(&self) {
         let abandoned = self.inner.uploads.sweep().await;

@@ -68,8 +68,10 @@ label_enum! {
         Acknowledged = "acknowledged",
         /// The Admin Module was not reached or did not answer in time.
         Unreachable = "unreachable",
-        /// It answered, and refused.
+        /// It answered that what is told is wrong.
         Refused = "refused",
+        /// It answered that this element may not tell it.
+        Denied = "denied",
         /// No token could be had.
         NoToken = "no_token",
     }

@@ -52,6 +52,9 @@ impl ReportStanding {
                 Dependency::degraded("admin", "the Admin Module cannot be reached; records catch up later")
             }
             Some(ReportResult::Refused) => Dependency::degraded("admin", "the Admin Module refuses reports"),
+            Some(ReportResult::Denied) => {
+                Dependency::degraded("admin", "the Admin Module takes no report of this account")
+            }
             Some(ReportResult::NoToken) => Dependency::degraded("admin", "no token for reports can be had"),
         }
     }
@@ -111,9 +114,12 @@ impl<C: Clock> Reporter<C> {
                     continue;
                 }
                 // One change that the Admin Module does not take must not hold up the others: find it, and put it last.
-                ReportResult::Refused if limit > 1 => limit /= 2,
+                ReportResult::Refused if limit > 1 => {
+                    limit = (limit / 2).min(usize::try_from(self.outbox.depth()).unwrap_or(limit)).max(1);
+                    continue;
+                }
                 ReportResult::Refused => self.outbox.postpone(),
-                ReportResult::Unreachable | ReportResult::NoToken => {}
+                ReportResult::Unreachable | ReportResult::NoToken | ReportResult::Denied => {}
             }
             pause(wait, shutdown).await;
             wait = (wait * 2).min(self.settings.heartbeat.max(FIRST_PAUSE));
@@ -158,7 +164,7 @@ impl<C: Clock> Reporter<C> {
             let url = format!("{}{path}", urls.get(index).map_or("", |url| url.trim_end_matches('/')));
             result = self.send_to(&method, &url, &json).await;
             match result {
-                ReportResult::Acknowledged | ReportResult::Refused => {
+                ReportResult::Acknowledged | ReportResult::Refused | ReportResult::Denied => {
                     self.current.store(index, Ordering::Relaxed);
                     break;
                 }
@@ -189,12 +195,15 @@ impl<C: Clock> Reporter<C> {
             match status {
                 // Once more with a new token.
                 StatusCode::UNAUTHORIZED => self.auth.invalidate(token.generation()),
-                StatusCode::TOO_MANY_REQUESTS => return ReportResult::Unreachable,
-                status if status.is_server_error() => return ReportResult::Unreachable,
-                _ => return ReportResult::Refused,
+                StatusCode::BAD_REQUEST
+                | StatusCode::CONFLICT
+                | StatusCode::PAYLOAD_TOO_LARGE
+                | StatusCode::UNPROCESSABLE_ENTITY => return ReportResult::Refused,
+                StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => return ReportResult::Denied,
+                _ => return ReportResult::Unreachable,
             }
         }
-        ReportResult::Refused
+        ReportResult::Denied
     }
 
     /// One request; its status, if there was an answer in time.

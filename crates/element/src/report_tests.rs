@@ -36,6 +36,8 @@ struct Told {
 struct Admin {
     url: String,
     answers: Arc<Mutex<VecDeque<StatusCode>>>,
+    /// Batches with this file are refused.
+    refused: Arc<Mutex<Option<FileId>>>,
     told: Arc<watch::Sender<Vec<Told>>>,
 }
 
@@ -44,7 +46,8 @@ impl Admin {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let answers = answers.iter().map(|status| StatusCode::from_u16(*status).unwrap()).collect();
-        let admin = Self { url, answers: Arc::new(Mutex::new(answers)), told: Arc::new(watch::Sender::new(vec![])) };
+        let (answers, told) = (Arc::new(Mutex::new(answers)), Arc::new(watch::Sender::new(vec![])));
+        let admin = Self { url, answers, refused: Arc::default(), told };
         let handler = admin.clone();
         let router = Router::new().fallback(move |headers: HeaderMap, request: Request| handler.take(headers, request));
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -55,6 +58,10 @@ impl Admin {
         let what = format!("{} {}", request.method(), request.uri().path());
         let authorization = headers["authorization"].to_str().unwrap().to_owned();
         let body = request.into_body().collect().await.unwrap().to_bytes();
+        let refused = self.refused.lock().unwrap().map(|id| id.to_string());
+        if refused.is_some_and(|id| String::from_utf8_lossy(&body).contains(&id)) {
+            return StatusCode::BAD_REQUEST;
+        }
         self.told.send_modify(|told| told.push(Told { what, authorization, body }));
         self.answers.lock().unwrap().pop_front().unwrap_or(StatusCode::NO_CONTENT)
     }
@@ -157,10 +164,13 @@ async fn a_token_that_is_refused_is_replaced_once() {
     let tokens: Vec<_> = admin.told().into_iter().map(|told| told.authorization).collect();
     assert_eq!(tokens, ["Bearer t1", "Bearer t2"]);
     *admin.answers.lock().unwrap() = [StatusCode::UNAUTHORIZED, StatusCode::UNAUTHORIZED].into();
-    assert_eq!(reporter.heartbeat().await, ReportResult::Refused);
+    assert_eq!(reporter.heartbeat().await, ReportResult::Denied);
     assert_eq!(admin.told().len(), 4);
+    *admin.answers.lock().unwrap() = [StatusCode::FORBIDDEN].into();
+    assert_eq!(reporter.heartbeat().await, ReportResult::Denied);
+    assert_eq!(bench.element.health().ready().status, Status::Degraded);
     assert_eq!(bench.sum("element_reports_total", &[("report", "heartbeat"), ("result", "acknowledged")]), 1.0);
-    assert_eq!(bench.sum("element_reports_total", &[("report", "heartbeat"), ("result", "refused")]), 1.0);
+    assert_eq!(bench.sum("element_reports_total", &[("report", "heartbeat"), ("result", "denied")]), 2.0);
 }
 
 #[tokio::test]
@@ -188,22 +198,22 @@ async fn without_a_token_nothing_is_lost() {
     assert_eq!(bench.element.health().ready().status, Status::Degraded);
 }
 
-/// The Admin Module refuses every batch with the first file: the other change is told all the same.
+/// The Admin Module refuses every batch with the first file: the other changes are told all the same.
 #[tokio::test]
 async fn one_change_that_is_not_taken_does_not_hold_up_the_others() {
     let admin = Admin::start(&[]).await;
-    let (bench, kept, gone) = reporting(vec![admin.url.clone()], |settings| settings.outbox_batch = 2).await;
-    let reporter = bench.element.reporter().unwrap();
-    // Both together are refused, then the first alone: it goes behind the other.
-    *admin.answers.lock().unwrap() = [StatusCode::BAD_REQUEST, StatusCode::BAD_REQUEST].into();
-    assert_eq!(reporter.tell(2).await, ReportResult::Refused);
-    assert_eq!(reporter.tell(1).await, ReportResult::Refused);
-    bench.element.outbox().postpone();
-    assert_eq!(reporter.tell(1).await, ReportResult::Acknowledged);
-    assert_eq!(admin.changes().last().unwrap(), &RecordChange::Deleted { file_id: gone });
-    assert_eq!(reporter.tell(1).await, ReportResult::Acknowledged);
-    assert!(published(admin.changes().last().unwrap(), kept));
+    let (bench, kept, gone) = reporting(vec![admin.url.clone()], |_| {}).await;
+    *admin.refused.lock().unwrap() = Some(kept);
+    let shutdown = CancellationToken::new();
+    let (element, cancel) = (bench.element.clone(), shutdown.clone());
+    let background = tokio::spawn(async move { element.run_background(cancel).await });
+    admin.wait_for(|admin| admin.changes().contains(&RecordChange::Deleted { file_id: gone })).await;
+    *admin.refused.lock().unwrap() = None;
+    admin.wait_for(|admin| admin.changes().iter().any(|change| published(change, kept))).await;
+    shutdown.cancel();
+    background.await.unwrap();
     assert_eq!(bench.sum("element_outbox_changes", &[]), 0.0);
+    assert!(bench.sum("element_reports_total", &[("report", "records"), ("result", "refused")]) >= 2.0);
 }
 
 #[tokio::test]

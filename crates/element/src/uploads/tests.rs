@@ -135,6 +135,53 @@ async fn a_session_survives_a_restart_and_a_lost_tail_is_cut_off() {
     assert_eq!(bench.complete(id, &lease, json!({ "size": 3, "sha256": ABC })).await.status, 201);
 }
 
+/// The store's own notes decide, whatever the process remembers.
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_is_damaged_costs_only_what_came_after_the_one_before() {
+    let bench = Bench::start(|_| {}).await;
+    let (id, lease) = bench.session(None).await;
+    assert_eq!(bench.patch(id, &lease, 0, "a").await.status, 204);
+    assert_eq!(bench.patch(id, &lease, 1, "b").await.status, 204);
+    let session = bench.folder().join("uploads").join(format!("{id}.session"));
+    let mut bytes = std::fs::read(&session).unwrap();
+    // The second checkpoint lies in the first slot.
+    bytes[8..40].fill(0xff);
+    std::fs::write(&session, bytes).unwrap();
+    assert_eq!(bench.patch(id, &lease, 2, "c").await.problem().2, "the durable offset is 1");
+    assert_eq!(bench.offset(id).await, 1);
+    assert_eq!(bench.patch(id, &lease, 1, "bc").await.status, 204);
+    assert_eq!(bench.complete(id, &lease, json!({ "size": 3, "sha256": ABC })).await.status, 201);
+}
+
+/// Large enough for several buffers, a checkpoint under way, and a hand-over between threads.
+#[tokio::test(start_paused = true)]
+async fn a_large_upload_is_made_durable_on_the_way() {
+    let bench = Bench::start(|settings| settings.checkpoint_bytes = 1 << 20).await;
+    let (id, lease) = bench.session(None).await;
+    let (sender, body) = scripted();
+    let piece = Bytes::from((0..=255).cycle().take(100_000).collect::<Vec<u8>>());
+    for _ in 0..34 {
+        sender.send(Ok(piece.clone())).unwrap();
+    }
+    let hanging = bench.patch(id, &lease, 0, body);
+    let died = async {
+        while bench.sum("element_file_bytes_total", &[]) < 3_400_000.0 {
+            tokio::task::yield_now().await;
+        }
+        // What a restart would find now: three checkpoints, each at the first piece that reached it.
+        assert_eq!(bench.offset(id).await, 3_300_000);
+        drop(sender);
+    };
+    let (whole, ()) = tokio::join!(hanging, died);
+    assert_eq!(whole.header("upload-offset"), "3400000");
+    let record: FileRecord = bench.complete(id, &lease, json!({ "size": 3_400_000 })).await.json();
+    let bytes: Vec<u8> = piece.iter().copied().cycle().take(100_000).collect::<Vec<_>>().repeat(34);
+    let mut hash = crate::hash::RunningHash::default();
+    hash.update(&bytes);
+    assert_eq!(record.checksum, hash.hex());
+    assert!(bench.get(id, &[]).await.bytes == bytes);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_newer_request_ends_the_one_that_hangs() {
     let bench = Bench::start(|settings| settings.read_timeout = Duration::from_secs(3_600)).await;

@@ -73,3 +73,25 @@ impl Body for Shareable {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What may be retried depends on it.
+    #[test]
+    fn each_error_of_the_client_has_its_kind() {
+        let cases = [
+            (ClientErrorKind::Dns, HttpErrorKind::Connect),
+            (ClientErrorKind::Connect, HttpErrorKind::Connect),
+            (ClientErrorKind::PoolExhausted, HttpErrorKind::Connect),
+            (ClientErrorKind::Timeout, HttpErrorKind::Timeout),
+            (ClientErrorKind::Transport, HttpErrorKind::Interrupted),
+            (ClientErrorKind::InvalidRequest, HttpErrorKind::Unknown),
+            (ClientErrorKind::RequestBody, HttpErrorKind::Unknown),
+        ];
+        for (ours, theirs) in cases {
+            assert_eq!(failed(ClientError::new(ours.clone(), false, "x")).kind(), theirs, "{ours:?}");
+        }
+    }
+}
