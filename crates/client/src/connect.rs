@@ -21,6 +21,9 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+/// Longer than any stall that a session may allow.
+const LONGEST_STALL: Duration = Duration::from_secs(24 * 3600);
+
 /// What a [`Connection`] needs to know.
 #[derive(Debug, Clone)]
 pub struct ConnectSettings {
@@ -87,10 +90,8 @@ impl<C: Clock> Connection<C> {
     /// If a file or a setting cannot be used.
     pub fn open_with(settings: ConnectSettings, registry: &Registry, clock: C) -> Result<Self, ConnectError> {
         let connector = connector(&settings, registry, &clock)?;
-        // A longer silence than the session's own limits allow: they are the ones that decide.
-        let defaults = ClientSettings::default();
-        let patience = Limits::default().answer.saturating_mul(2);
-        let client_settings = ClientSettings { response_timeout: patience, read_timeout: patience, ..defaults };
+        // A session has its own limit for a stalled body, and says so in its own words.
+        let client_settings = ClientSettings { read_timeout: LONGEST_STALL, ..ClientSettings::default() };
         let client = Client::new(client_settings, connector, HttpClientMetrics::new(registry), clock.clone());
         let auth = auth(settings, &client, registry, &clock)?;
         Ok(Self { client, auth, clock })

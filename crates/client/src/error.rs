@@ -268,6 +268,15 @@ impl Error {
         matches!(self, Self::Refused { refusal, .. } if refusal.status == 401)
     }
 
+    /// Whether a request whose last byte was sent may have succeeded all the same: nobody answered, or only somebody on the way.
+    pub(crate) fn leaves_outcome_open(&self) -> bool {
+        match self {
+            Self::Wire { .. } => true,
+            Self::Refused { refusal, .. } => matches!(refusal.status, 502 | 504),
+            _ => false,
+        }
+    }
+
     /// What to do about it, in one sentence.
     #[must_use]
     pub fn advice(&self) -> &'static str {

@@ -6,6 +6,32 @@
 //!
 //! Nothing here reads the environment or prints: what is needed comes in as values, what happens goes out as results and
 //! [`Event`]s.
+//!
+//! ```no_run
+//! use artstore_client::{
+//!     BaseUrl, ConnectSettings, Connection, DownloadOptions, Downloader, Limits, SecretSource, Target, Upload, Uploader,
+//! };
+//! use std::path::Path;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let connection = Connection::open(ConnectSettings {
+//!     admin: vec![BaseUrl::parse("https://127.0.0.1:8000")?],
+//!     ca_cert: Some("artstore-data/tls/ca.pem".into()),
+//!     identity: None,
+//!     client_id: "artstore-client".to_owned(),
+//!     secret: SecretSource::File("secret".into()),
+//!     scope: vec!["files:read".to_owned(), "files:write".to_owned()],
+//! })?;
+//! let session = connection.session(BaseUrl::parse("https://127.0.0.1:8020")?, Limits::default());
+//!
+//! let upload = Upload { tags: vec!["art".to_owned()], ..Upload::default() };
+//! let uploaded = Uploader::new(session.clone()).file(Path::new("picture.png"), &upload).await?;
+//!
+//! let target = Target::Folder("downloads".into());
+//! Downloader::new(session).file(uploaded.record.file_id, &target, DownloadOptions::default()).await?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod backoff;
 mod body;

@@ -114,7 +114,10 @@ impl Session {
 
     /// Finishes a request.
     pub(crate) fn build(&self, path: &str, builder: Builder, body: Body) -> Result<Request<Body>, Error> {
-        builder.body(body).map_err(|error| self.wire_error(path, WireErrorKind::Invalid, error.to_string()))
+        // The session's own limits are the ones that decide.
+        let patience = artstore_http::ResponseTimeout(self.limits.stall.max(self.limits.answer).saturating_mul(2));
+        let request = builder.extension(patience).body(body);
+        request.map_err(|error| self.wire_error(path, WireErrorKind::Invalid, error.to_string()))
     }
 
     /// Sends a request and waits for the answer's head, at most as long as an answer may take.

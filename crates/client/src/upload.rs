@@ -58,7 +58,7 @@ pub struct Uploaded {
     pub record: FileRecord,
     /// Attempts that it took.
     pub attempts: u32,
-    /// Whether an earlier attempt broke after its last byte, unanswered: the server may hold that one as well.
+    /// Whether an earlier attempt broke after its last byte, without a clear answer: the server may hold that one as well.
     pub possible_duplicate: bool,
 }
 
@@ -191,7 +191,7 @@ impl Uploader {
                 Ok(record) => return Ok(Uploaded { record, attempts, possible_duplicate }),
                 Err(error) => error,
             };
-            possible_duplicate |= ended && matches!(error, Error::Wire { .. });
+            possible_duplicate |= ended && error.leaves_outcome_open();
             let unauthorized = error.is_unauthorized();
             if unauthorized && renewed {
                 self.session.rejected(&bearer);

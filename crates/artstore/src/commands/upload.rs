@@ -174,7 +174,7 @@ fn success(output: Output, source: String, uploaded: &Uploaded) -> Result<(), Ex
     let Uploaded { record, attempts, possible_duplicate } = uploaded;
     if *possible_duplicate {
         warn(&format!(
-            "{}: an earlier attempt broke unanswered after its last byte; the server may hold the file twice",
+            "{}: an earlier attempt broke after its last byte without a clear answer; the server may hold the file twice",
             printable(&source)
         ));
     }

@@ -180,6 +180,16 @@ async fn a_lost_answer_is_told_as_a_possible_duplicate() {
 }
 
 #[tokio::test]
+async fn an_unclear_answer_after_the_last_byte_is_told_as_well() {
+    let stored = record("a.txt", b"abc");
+    let unclear = problem(Code::ElementUploadFailed, "the element broke off").with("retry-after", "0");
+    let server = Server::start([Step::Answer(unclear), Step::Answer(record_reply(201, &stored))]).await;
+    let (_folder, path) = file(b"abc");
+    let uploaded = uploader(&server).file(&path, &Upload::default()).await.unwrap();
+    assert_eq!((uploaded.attempts, uploaded.possible_duplicate), (2, true));
+}
+
+#[tokio::test]
 async fn what_was_stored_is_compared_with_what_was_sent() {
     let stored = record("a.txt", b"abd");
     let server = Server::start([Step::Answer(record_reply(201, &stored))]).await;
