@@ -169,14 +169,24 @@ async fn an_upload_goes_on_at_its_checkpoint(bench: Bench) {
     // Lost: other bytes come in their place.
     write(&mut append, &pattern(299_000)).await;
     let _ = append.digest().await.unwrap();
+    drop(append);
+    // As when the request failed and the element lives.
+    let mut append = store.append(file_id).await.unwrap();
+    assert_eq!(append.offset(), 300_001);
+    write(&mut append, &bytes.slice(300_001..300_002)).await;
+    assert_eq!(append.digest().await.unwrap(), sha256(&bytes[..300_002]));
+    append.checkpoint(UnixTime::from_secs(4_500)).await.unwrap();
+    // Lost once more, and the element dies.
+    write(&mut append, &pattern(299_000)).await;
+    let _ = append.digest().await.unwrap();
     drop((append, store));
     let (store, scan) = bench.open().await;
     let session = &scan.sessions[0];
-    assert_eq!((session.file_id, session.offset, session.touched_at), (file_id, 300_001, 4_000));
-    assert_eq!((&session.notes, scan.bytes, scan.sessions.len()), (&notes(None), 300_001, 1));
+    assert_eq!((session.file_id, session.offset, session.touched_at), (file_id, 300_002, 4_500));
+    assert_eq!((&session.notes, scan.bytes, scan.sessions.len()), (&notes(None), 300_002, 1));
     let mut append = store.append(file_id).await.unwrap();
-    assert_eq!(append.offset(), 300_001);
-    write(&mut append, &bytes.slice(300_001..)).await;
+    assert_eq!(append.offset(), 300_002);
+    write(&mut append, &bytes.slice(300_002..)).await;
     assert_eq!(append.digest().await.unwrap(), sha256(&bytes));
     append.publish(&record(file_id, &bytes, 9_000)).await.unwrap();
     assert!(read(&store, file_id, 0..600_000).await == bytes);

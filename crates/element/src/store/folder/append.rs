@@ -164,10 +164,15 @@ impl FolderAppend {
 
     async fn commit(mut self, record: &FileRecord) -> Result<(), StoreError> {
         let writer = self.settled().await?;
-        let (store, file_id) = (self.store.clone(), self.file_id);
+        let (store, file_id, size) = (self.store.clone(), self.file_id, record.size);
         let attributes = serde_json::to_vec(record).map_err(io::Error::other)?;
         let rename = move || {
             writer.part.sync_all()?;
+            let there = writer.part.metadata()?.len();
+            if there != size {
+                let what = format!("{there} bytes were written, {size} were taken");
+                return Err(StoreError::Damaged { file_id, what });
+            }
             store.rename_into_place(file_id, &attributes)
         };
         blocking(rename).await?;
