@@ -1,6 +1,6 @@
 //! The folder of signing keys: made on first start, read again while running, all published, one signs.
 
-use crate::jwk::JwkSet;
+use crate::jwk::{Jwk, JwkSet};
 use crate::secret::hex;
 use crate::settings::SigningAlgorithm;
 use crate::signing::{SigningError, SigningKey};
@@ -116,7 +116,14 @@ struct Current {
 
 impl Current {
     fn new(keys: Vec<Held>) -> Result<Self, KeyError> {
-        let jwks = serde_json::to_vec(&JwkSet { keys: keys.iter().map(|held| held.key.jwk()).collect() })?;
+        // A key that is there in two files is published once: verifiers take two of one identifier for an attack.
+        let mut published: Vec<&Jwk> = Vec::with_capacity(keys.len());
+        for jwk in keys.iter().map(|held| held.key.jwk()) {
+            if !published.iter().any(|known| known.kid == jwk.kid) {
+                published.push(jwk);
+            }
+        }
+        let jwks = serde_json::to_vec(&JwkSet { keys: published })?;
         let set = Arc::new(KeySet::parse(&jwks, &Algorithm::ALL)?);
         Ok(Self { keys, jwks: jwks.into(), set })
     }
@@ -336,6 +343,16 @@ mod tests {
         generate_key_file(dir.path(), SigningAlgorithm::EdDsa, clock.wall()).unwrap();
         assert!(ring.reload().unwrap());
         assert_eq!(published(&ring), [kid(&ring)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copied_file_is_published_once() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+        let path = generate_key_file(dir.path(), SigningAlgorithm::EdDsa, clock.wall()).unwrap();
+        std::fs::copy(path, dir.path().join("9.pem")).unwrap();
+        let ring = open(dir.path(), &clock).unwrap();
+        assert_eq!(published(&ring), [kid(&ring)]);
+        assert_eq!(ring.key_set().len(), 1);
     }
 
     #[test]
