@@ -81,11 +81,13 @@ impl From<ElementStatus> for Status {
 label_enum! {
     /// What a change did to the index.
     pub enum Change as "change" {
-        /// A file came in, or got another record.
+        /// A file came in.
         Published = "published",
+        /// A file got another record, or was found on another element.
+        Replaced = "replaced",
         /// A file was deleted.
         Deleted = "deleted",
-        /// It was known already, or came after a deletion.
+        /// It was known already, came after a deletion, or deletes what is not in the index.
         Unchanged = "unchanged",
         /// A file's time was over, and no deletion of it was told.
         Expired = "expired",
@@ -168,8 +170,10 @@ pub const INDEX_CHANGES: Family =
         .labels(&[Change::LABEL]);
 
 /// `admin_index_files`.
-pub const INDEX_FILES: Family =
-    Family::gauge("admin_index_files", "Files that the index shows, counted at start and at each sweep.");
+pub const INDEX_FILES: Family = Family::gauge(
+    "admin_index_files",
+    "Files in the index; an expired one counts until its deletion is told or it is swept.",
+);
 
 /// `admin_api_refusals_total`.
 pub const API_REFUSALS: Family =
@@ -258,8 +262,10 @@ impl AdminMetrics {
     /// A batch was applied.
     pub(crate) fn applied(&self, applied: Applied) {
         self.index_changes.add(Change::Published, applied.published);
+        self.index_changes.add(Change::Replaced, applied.replaced);
         self.index_changes.add(Change::Deleted, applied.deleted);
         self.index_changes.add(Change::Unchanged, applied.unchanged);
+        self.index_files.add((), signed(applied.published) - signed(applied.deleted));
     }
 
     /// A sweep ran.
@@ -270,11 +276,12 @@ impl AdminMetrics {
     /// A rebuild found files gone.
     pub(crate) fn lost(&self, files: u64) {
         self.index_changes.add(Change::Lost, files);
+        self.index_files.add((), -signed(files));
     }
 
-    /// The index was counted.
+    /// The index was counted: what other replicas changed is in it too.
     pub(crate) fn counted(&self, files: u64) {
-        self.index_files.set((), i64::try_from(files).unwrap_or(i64::MAX));
+        self.index_files.set((), signed(files));
     }
 
     /// A request of the API was refused.
@@ -286,6 +293,10 @@ impl AdminMetrics {
     pub(crate) fn store_failed(&self) {
         self.store_errors.inc(());
     }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// One token request under way.
@@ -348,8 +359,8 @@ mod tests {
         assert_eq!(names, declared);
         let text = registry.encode(Format::Text);
         let series = text.lines().filter(|line| !line.starts_with('#')).count();
-        // 14 + 2 + (11 bounds, +Inf, sum, count) + 3 + 3 + 4 + 2 + 5 + 1 + 4 + 1
-        assert_eq!(series, 53, "{text}");
+        // 14 + 2 + (11 bounds, +Inf, sum, count) + 3 + 3 + 4 + 2 + 6 + 1 + 4 + 1
+        assert_eq!(series, 54, "{text}");
         assert!(text.contains("\nadmin_signing_keys{algorithm=\"EdDSA\"} 1\n"));
         assert!(text.contains("\nadmin_storage_elements{mode=\"rw\",status=\"offline\"} 0\n"));
     }
@@ -366,9 +377,10 @@ mod tests {
         metrics.reloaded(Reload::Failed);
         metrics.element_reported(ElementMode::Rw);
         metrics.element_reported(ElementMode::Edit);
-        metrics.applied(Applied { published: 3, deleted: 2, unchanged: 1 });
+        metrics.applied(Applied { published: 3, replaced: 6, deleted: 2, unchanged: 1 });
         metrics.swept(Swept { expired: 4, tombstones: 9 });
         metrics.lost(5);
+        assert_eq!(registry.sum_of("admin_index_files", &[]), -4.0);
         metrics.counted(7);
         metrics.refused(Refusal::Forbidden);
         metrics.store_failed();
@@ -384,9 +396,14 @@ mod tests {
         assert_eq!(sum("admin_signing_key_reload_total", &[("result", "failed")]), 1.0);
         assert_eq!(sum("admin_element_reports_total", &[("mode", "rw")]), 1.0);
         assert_eq!(sum("admin_element_reports_total", &[("mode", "edit")]), 1.0);
-        for (change, count) in
-            [("published", 3.0), ("deleted", 2.0), ("unchanged", 1.0), ("expired", 4.0), ("lost", 5.0)]
-        {
+        for (change, count) in [
+            ("published", 3.0),
+            ("replaced", 6.0),
+            ("deleted", 2.0),
+            ("unchanged", 1.0),
+            ("expired", 4.0),
+            ("lost", 5.0),
+        ] {
             assert_eq!(sum("admin_index_changes_total", &[("change", change)]), count, "{change}");
         }
         assert_eq!(sum("admin_index_files", &[]), 7.0);

@@ -116,7 +116,7 @@ impl<C: Clock> Admin<C> {
         let fleet = Arc::new(Fleet::new(settings.element_offline_after, clock.clone()));
         fleet.replace(&store.elements().await?);
         let metrics = AdminMetrics::new(registry);
-        metrics.counted(store.count_files(millis(clock.wall())).await?);
+        metrics.counted(store.count_files().await?);
         AdminMetrics::observe(registry, Arc::clone(&keys), Arc::clone(&fleet));
         let issuer = Issuer::new(settings.issuer.clone(), settings.token_lifetime, Arc::clone(&keys), clock.clone());
         let verifier = {
@@ -207,7 +207,7 @@ impl<C: Clock> Admin<C> {
             tracing::warn!(forgotten, "elements that have not reported for long left the list");
         }
         shared.fleet.replace(&shared.noted(shared.store.elements().await)?);
-        shared.metrics.counted(shared.noted(shared.store.count_files(millis(wall)).await)?);
+        shared.metrics.counted(shared.noted(shared.store.count_files().await)?);
         Ok(())
     }
 }

@@ -95,7 +95,6 @@ impl<C: Clock> Admin<C> {
                 lost = entry.lost, error = entry.error, "index rebuilt from element");
             rebuilt.push(entry);
         }
-        shared.metrics.counted(shared.noted(shared.store.count_files(shared.now()).await)?);
         Ok(rebuilt)
     }
 
@@ -124,7 +123,7 @@ impl<C: Clock> Admin<C> {
             let applied =
                 shared.noted(shared.store.apply(element_id, &changes, Source::Rebuild, shared.now()).await)?;
             shared.metrics.applied(applied);
-            rebuilt.restored += applied.published;
+            rebuilt.restored += applied.published + applied.replaced;
             let mut gone = shared.noted(shared.store.held_between(element_id, after, next, started).await)?;
             gone.retain(|file_id| !there.contains(file_id));
             let lost = shared.noted(shared.store.drop_files(element_id, &gone, started).await)?;

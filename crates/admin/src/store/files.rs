@@ -4,15 +4,18 @@ use super::{Store, StoreError, millis_of};
 use artstore_api::FileRecord;
 use artstore_api::element::RecordChange;
 use artstore_api::file::{FileId, IndexedFile};
+use sqlx::SqliteConnection;
 
 /// What a batch changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Applied {
-    /// Files that came into the index or got another record.
+    /// Files that came into the index.
     pub(crate) published: u64,
+    /// Files that got another record, or another element.
+    pub(crate) replaced: u64,
     /// Files that left the index.
     pub(crate) deleted: u64,
-    /// Changes that were known already, or came too late.
+    /// Changes that were known already or came too late, and deletions of files that were not in the index.
     pub(crate) unchanged: u64,
 }
 
@@ -43,24 +46,75 @@ pub(crate) enum Source {
 
 /// A known file keeps its element: another one that reports it (a copy of a folder) neither takes nor deletes it, until a
 /// rebuild finds it gone from the first. The condition on the record leaves what is the same untouched.
-const PUBLISH: &str = "INSERT INTO files (file_id, element_id, record, expires_at, changed_at) \
-     VALUES ($1, $2, $3, $4, $5) \
-     ON CONFLICT (file_id) DO UPDATE SET record = excluded.record, expires_at = excluded.expires_at, \
-     changed_at = excluded.changed_at \
-     WHERE files.record IS NOT NULL AND files.element_id = excluded.element_id AND files.record <> excluded.record";
+const REPLACE: &str = "UPDATE files SET record = $3, expires_at = $4, changed_at = $5 \
+     WHERE file_id = $1 AND element_id = $2 AND record IS NOT NULL AND record <> $3";
 
 /// What a rebuild finds on an element is there, whatever the index says; only a deletion stays.
-const ADOPT: &str = "INSERT INTO files (file_id, element_id, record, expires_at, changed_at) \
-     VALUES ($1, $2, $3, $4, $5) \
-     ON CONFLICT (file_id) DO UPDATE SET element_id = excluded.element_id, record = excluded.record, \
-     expires_at = excluded.expires_at, changed_at = excluded.changed_at \
-     WHERE files.record IS NOT NULL \
-     AND (files.element_id <> excluded.element_id OR files.record <> excluded.record)";
+const ADOPT: &str = "UPDATE files SET element_id = $2, record = $3, expires_at = $4, changed_at = $5 \
+     WHERE file_id = $1 AND record IS NOT NULL AND (element_id <> $2 OR record <> $3)";
 
-const DELETE: &str = "INSERT INTO files (file_id, element_id, record, expires_at, changed_at) \
-     VALUES ($1, $2, NULL, NULL, $3) \
-     ON CONFLICT (file_id) DO UPDATE SET record = NULL, changed_at = excluded.changed_at \
-     WHERE files.record IS NOT NULL AND files.element_id = excluded.element_id";
+/// A file that is not known, be it as deleted.
+const PUBLISH: &str = "INSERT INTO files (file_id, element_id, record, expires_at, changed_at) \
+     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (file_id) DO NOTHING";
+
+const DELETE: &str = "UPDATE files SET record = NULL, changed_at = $3 \
+     WHERE file_id = $1 AND element_id = $2 AND record IS NOT NULL";
+
+/// The deletion of a file that is not known: an older record of it may follow.
+const REMEMBER: &str = "INSERT INTO files (file_id, element_id, record, expires_at, changed_at) \
+     VALUES ($1, $2, NULL, NULL, $3) ON CONFLICT (file_id) DO NOTHING";
+
+/// What one change did.
+enum Effect {
+    Published,
+    Replaced,
+    Deleted,
+    Unchanged,
+}
+
+async fn publish(
+    connection: &mut SqliteConnection,
+    element_id: &str,
+    record: &FileRecord,
+    source: Source,
+    now: i64,
+) -> Result<Effect, StoreError> {
+    let (file_id, json) = (record.file_id.to_string(), json(record)?);
+    let replace = match source {
+        Source::Report => REPLACE,
+        Source::Rebuild => ADOPT,
+    };
+    for (sql, effect) in [(replace, Effect::Replaced), (PUBLISH, Effect::Published)] {
+        let done = sqlx::query(sql)
+            .bind(&file_id)
+            .bind(element_id)
+            .bind(&json)
+            .bind(record.expires_at.map(millis_of))
+            .bind(now)
+            .execute(&mut *connection)
+            .await?;
+        if done.rows_affected() > 0 {
+            return Ok(effect);
+        }
+    }
+    Ok(Effect::Unchanged)
+}
+
+async fn delete(
+    connection: &mut SqliteConnection,
+    element_id: &str,
+    file_id: FileId,
+    now: i64,
+) -> Result<Effect, StoreError> {
+    let file_id = file_id.to_string();
+    for (sql, effect) in [(DELETE, Effect::Deleted), (REMEMBER, Effect::Unchanged)] {
+        let done = sqlx::query(sql).bind(&file_id).bind(element_id).bind(now).execute(&mut *connection).await?;
+        if done.rows_affected() > 0 {
+            return Ok(effect);
+        }
+    }
+    Ok(Effect::Unchanged)
+}
 
 impl Store {
     /// Applies an element's changes in their order: all of them, durably, or none. Doing it twice changes nothing more.
@@ -72,39 +126,21 @@ impl Store {
         now: i64,
     ) -> Result<Applied, StoreError> {
         let mut applied = Applied::default();
-        let publish = match source {
-            Source::Report => PUBLISH,
-            Source::Rebuild => ADOPT,
-        };
+        // Its first statement writes, so that two of them wait for one another and neither fails.
         let mut transaction = self.pool.begin().await?;
         for change in changes {
-            let rows = match change {
+            let effect = match change {
                 RecordChange::Published { record } => {
-                    let rows = sqlx::query(publish)
-                        .bind(record.file_id.to_string())
-                        .bind(element_id)
-                        .bind(json(record)?)
-                        .bind(record.expires_at.map(millis_of))
-                        .bind(now)
-                        .execute(&mut *transaction)
-                        .await?
-                        .rows_affected();
-                    applied.published += rows;
-                    rows
+                    publish(&mut transaction, element_id, record, source, now).await?
                 }
-                RecordChange::Deleted { file_id } => {
-                    let rows = sqlx::query(DELETE)
-                        .bind(file_id.to_string())
-                        .bind(element_id)
-                        .bind(now)
-                        .execute(&mut *transaction)
-                        .await?
-                        .rows_affected();
-                    applied.deleted += rows;
-                    rows
-                }
+                RecordChange::Deleted { file_id } => delete(&mut transaction, element_id, *file_id, now).await?,
             };
-            applied.unchanged += 1 - rows.min(1);
+            *match effect {
+                Effect::Published => &mut applied.published,
+                Effect::Replaced => &mut applied.replaced,
+                Effect::Deleted => &mut applied.deleted,
+                Effect::Unchanged => &mut applied.unchanged,
+            } += 1;
         }
         transaction.commit().await?;
         Ok(applied)
@@ -143,14 +179,10 @@ impl Store {
         rows.into_iter().map(indexed).collect()
     }
 
-    /// How many files the index shows at `now`.
-    pub(crate) async fn count_files(&self, now: i64) -> Result<u64, StoreError> {
-        let count: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM files WHERE record IS NOT NULL AND (expires_at IS NULL OR expires_at > $1)",
-        )
-        .bind(now)
-        .fetch_one(&self.pool)
-        .await?;
+    /// How many files the index holds, those included whose time is over and whose deletion has not been told.
+    pub(crate) async fn count_files(&self) -> Result<u64, StoreError> {
+        let count: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM files WHERE record IS NOT NULL").fetch_one(&self.pool).await?;
         Ok(super::bytes(count))
     }
 

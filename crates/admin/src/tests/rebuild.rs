@@ -50,7 +50,8 @@ async fn fixture(elements: &[&str]) -> Fixture {
 
 async fn tell(fixture: &Fixture, element_id: &str, changes: &[RecordChange]) {
     let shared = &fixture.admin.shared;
-    shared.store.apply(element_id, changes, Source::Report, shared.now()).await.unwrap();
+    let applied = shared.store.apply(element_id, changes, Source::Report, shared.now()).await.unwrap();
+    shared.metrics.applied(applied);
 }
 
 async fn index(fixture: &Fixture) -> Vec<(String, FileId)> {
