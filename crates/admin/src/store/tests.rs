@@ -5,6 +5,11 @@ use crate::AdminSettings;
 use std::path::Path;
 
 impl Store {
+    /// A connection that nobody else has meanwhile.
+    pub(crate) async fn hold_connection(&self) -> sqlx::pool::PoolConnection<sqlx::Sqlite> {
+        self.pool.acquire().await.unwrap()
+    }
+
     /// How many rows the index has, tombstones too.
     pub(crate) async fn count_rows(&self) -> u64 {
         let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM files").fetch_one(&self.pool).await.unwrap();

@@ -287,12 +287,13 @@ async fn tokens_outlive_a_restart() {
 /// A client that leaves in the middle counts apart.
 #[tokio::test]
 async fn a_request_that_is_cut_off_counts_as_cancelled() {
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::with(|settings| settings.max_connections = 1).await;
+    let _held = fixture.admin.shared.store.hold_connection().await;
     let request = Request::post("/oauth2/token")
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(Body::from(format!("{GRANT}&client_id=a&client_secret=b")))
         .unwrap();
-    // One poll brings it to the database, whose threads answer later.
+    // One poll brings it to the database, whose only connection is taken.
     assert!(fixture.send(request).now_or_never().is_none());
     assert_eq!(fixture.sum("admin_token_requests_cancelled_total", &[("form", "oauth")]), 1.0);
     assert_eq!(fixture.sum("admin_token_requests_total", &[]), 0.0);
