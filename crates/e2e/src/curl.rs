@@ -134,7 +134,7 @@ impl Sending {
         let answer = std::thread::spawn(move || self.finish());
         // curl waits for its standard input even after the answer, unless the server closes the connection.
         poll::until("an answer to a client that stalls", Duration::from_secs(60), || {
-            let whole = |text: String| text.ends_with("\r\n\r\n");
+            let whole = |text: String| text.ends_with("\r\n\r\n") && !text.ends_with(" 100 Continue\r\n\r\n");
             let answered = std::fs::read_to_string(files.join("headers")).is_ok_and(whole);
             (answered || answer.is_finished()).then_some(())
         });

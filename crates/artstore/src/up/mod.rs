@@ -210,6 +210,8 @@ async fn start(
         modules.push(start_element(name, settings, Some(&tls(true, true)), &auth(account), listeners).await?);
     }
 
+    // From a start on other ports the index remembers the old addresses: the Ingester reads the list once it has the new.
+    until_ready(&modules).await?;
     let mut settings = IngesterSettings::new(Vec::new());
     settings.max_file_bytes = args.max_file_bytes;
     settings.read_timeout = Duration::from_secs(args.read_timeout);

@@ -218,7 +218,7 @@ fn clients_that_vanish_or_stall_leave_nothing() {
     let bytes = vec![7_u8; 1 << 20];
     let active = || parts.scrape("ARTSTORE_OPS_URL").sum("ingester_uploads_active", &[]);
     for (what, length) in [("a small part", 10_000), ("a large part", bytes.len())] {
-        let curl = parts.put(&token, &[("filename", "a")]).with(["--no-buffer", "-T", "."]);
+        let curl = parts.put(&token, &[("filename", "a")]).with(["-T", "."]);
         let mut sending = curl.start(true);
         sending.child().stdin.as_mut().unwrap().write_all(&bytes[..length]).unwrap();
         poll::until("the upload is under way", Duration::from_secs(5), || (active() == 1.0).then_some(()));

@@ -27,6 +27,8 @@ fn rounds() -> usize {
 struct Ledger {
     payloads: Vec<Payload>,
     acknowledged: BTreeMap<String, FileRecord>,
+    /// How often each status came; 0 is an answer that never came.
+    statuses: BTreeMap<u16, u64>,
     chance: Chance,
 }
 
@@ -36,7 +38,7 @@ impl Ledger {
         let sizes = [0, 1, 4_096, 100_000, 262_144, 262_145, 700_000, 3_000_000];
         let payload = |(seed, size): (u64, u64)| Payload::write(&scratch.join(format!("payload-{size}")), size, seed);
         let payloads = (1..).zip(sizes).map(payload).collect();
-        Self { payloads, acknowledged: BTreeMap::new(), chance: Chance::announced() }
+        Self { payloads, acknowledged: BTreeMap::new(), statuses: BTreeMap::new(), chance: Chance::announced() }
     }
 
     /// Uploads with all clients until `kill` returns, which happens at a random moment. Both modes take their turn.
@@ -64,6 +66,7 @@ impl Ledger {
             clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
         });
         for (answer, payload) in answers {
+            *self.statuses.entry(answer.status).or_default() += 1;
             if answer.status == 201 && answer.exit == 0 {
                 let record: FileRecord = serde_json::from_slice(&answer.body).unwrap();
                 assert_eq!(record.checksum, payload.sha256, "{answer}");
@@ -179,7 +182,7 @@ fn one_process_killed_at_random_moments_loses_nothing_that_it_acknowledged() {
             agree(&up, &up.data(), &elements);
         }
     }
-    println!("{} kills, {} files acknowledged", rounds(), ledger.acknowledged.len());
+    println!("{} kills, answers by status {:?}", rounds(), ledger.statuses);
     assert!(ledger.acknowledged.len() > rounds(), "the stream of uploads was one");
 }
 
@@ -216,6 +219,6 @@ fn each_of_four_processes_killed_at_random_moments_loses_nothing_that_was_acknow
             agree(&parts, &admin, &elements);
         }
     }
-    println!("{} kills of each, {} files acknowledged", rounds(), ledger.acknowledged.len());
+    println!("{} kills of each, answers by status {:?}", rounds(), ledger.statuses);
     assert!(ledger.acknowledged.len() > rounds(), "the stream of uploads was one");
 }

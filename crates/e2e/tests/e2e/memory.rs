@@ -77,7 +77,7 @@ fn start_parallel(parts: &Parts, token: &str, payload: &Payload, times: usize) -
     let config = parts.scratch().join("curl.config");
     let one = format!(
         "url = \"{}/api/v1/files?filename=a\"\nupload-file = {:?}\nheader = \"Authorization: Bearer {token}\"\n\
-         cacert = {:?}\nlimit-rate = 1M\nhttp1.1\noutput = /dev/null\n",
+         cacert = {:?}\nlimit-rate = 1M\nsilent\nhttp1.1\noutput = /dev/null\n",
         parts.var("ARTSTORE_INGESTER_URL"),
         payload.path,
         parts.ca(),

@@ -39,6 +39,7 @@ fn an_element_that_is_down_is_502_and_serves_again_once_it_is_back() {
     let (token, small) = (parts.token(), parts.payload("small", 1_000, 1));
     let large = parts.payload("large", 1 << 20, 2);
     let id = stored(&parts.upload_raw(&token, &small.path, &[("filename", "a")]), &small).file_id.to_string();
+    in_index(&parts, &id);
     parts.process(Part::Edit).kill();
     for payload in [&small, &large] {
         let answer = parts.upload_raw(&token, &payload.path, &[("filename", "a")]);
@@ -77,11 +78,8 @@ fn while_admin_is_down_uploads_go_on_with_a_cached_token_and_the_index_catches_u
     let waiting = parts.scrape("ARTSTORE_ELEMENT_EDIT_OPS_URL").sum("element_outbox_changes", &[]);
     assert!(waiting >= 2.0, "{waiting} changes wait");
     parts.restart(Part::Admin);
-    let reader = parts.forge("index:read", "artstore-admin");
     for id in ids {
-        poll::until("the index catches up", SOON, || {
-            (parts.admin(&format!("/api/v1/files/{id}")).bearer(&reader).run().status == 200).then_some(())
-        });
+        in_index(&parts, &id);
     }
     poll::until("the outbox is empty", SOON, || {
         let waiting = parts.scrape("ARTSTORE_ELEMENT_EDIT_OPS_URL").sum("element_outbox_changes", &[]);
@@ -104,5 +102,13 @@ fn without_admin_and_without_a_cached_token_an_upload_is_502_and_goes_through_on
     parts.restart(Part::Admin);
     poll::until("uploads are taken", Duration::from_secs(60), || {
         (parts.upload_raw(&token, &small.path, &[("filename", "a")]).status == 201).then_some(())
+    });
+}
+
+/// Waits until the Admin Module knows the file.
+fn in_index(parts: &Parts, id: &str) {
+    let reader = parts.forge("index:read", "artstore-admin");
+    poll::until("the index catches up", SOON, || {
+        (parts.admin(&format!("/api/v1/files/{id}")).bearer(&reader).run().status == 200).then_some(())
     });
 }
