@@ -1,10 +1,8 @@
 //! Plain curl: what a client developer types, and what came back.
 
-use crate::poll;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 /// What curl prints when it is done.
@@ -127,21 +125,6 @@ impl Sending {
         self.child.wait().unwrap();
     }
 
-    /// Waits for its end with its standard input held open: a client that stalls.
-    #[must_use]
-    pub fn finish_with(self, stdin: ChildStdin) -> Answer {
-        let files = self.files.path().to_owned();
-        let answer = std::thread::spawn(move || self.finish());
-        // curl waits for its standard input even after the answer, unless the server closes the connection.
-        poll::until("an answer to a client that stalls", Duration::from_secs(60), || {
-            let whole = |text: String| text.ends_with("\r\n\r\n") && !text.ends_with(" 100 Continue\r\n\r\n");
-            let answered = std::fs::read_to_string(files.join("headers")).is_ok_and(whole);
-            (answered || answer.is_finished()).then_some(())
-        });
-        drop(stdin);
-        answer.join().unwrap()
-    }
-
     /// Waits for its end.
     ///
     /// # Panics
@@ -151,21 +134,36 @@ impl Sending {
         let output = self.child.wait_with_output().unwrap();
         let headers = std::fs::read_to_string(self.files.path().join("headers")).unwrap_or_default();
         let last = headers.trim_end().rsplit("\r\n\r\n").next().unwrap_or_default();
-        let fields = last.lines().filter_map(|line| line.split_once(':'));
         let printed = String::from_utf8_lossy(&output.stdout);
         let (status, sent) = printed.split_once(' ').unwrap_or_default();
         Answer {
             status: status.parse().unwrap_or(0),
             sent: sent.trim().parse().unwrap_or(0),
             exit: output.status.code().unwrap_or(-1),
-            headers: fields.map(|(name, value)| (name.trim().to_lowercase(), value.trim().to_owned())).collect(),
+            headers: fields(last),
             body: std::fs::read(self.files.path().join("body")).unwrap_or_default(),
             message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         }
     }
 }
 
+/// Header fields, names in lower case.
+fn fields(head: &str) -> Vec<(String, String)> {
+    let pairs = head.lines().filter_map(|line| line.split_once(':'));
+    pairs.map(|(name, value)| (name.trim().to_lowercase(), value.trim().to_owned())).collect()
+}
+
 impl Answer {
+    /// Reads an answer from the bytes of a connection that the server has closed.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        let (headers, body) = (fields(head), body.as_bytes().to_vec());
+        Self { status, sent: 0, exit: 0, headers, body, message: String::new() }
+    }
+
     /// The first header field of this name (lower case).
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -1,8 +1,9 @@
 //! What the end-to-end tests share: real processes, plain curl, scrapes, forged tokens, bounded waiting.
 //!
-//! [`up`] runs `artstore up`, [`parts`] each module by itself, [`process`] any command of the binary, [`curl`] is the client,
-//! [`scrape`] reads `/metrics`, [`contract`] is what a scrape must hold, [`token`] makes tokens that the Admin Module never
-//! would, [`certificates`] a CA, [`payload`] files; [`poll`] waits. A helper that cannot do its work fails the test.
+//! [`up`] runs `artstore up`, [`parts`] each module by itself, [`process`] any command of the binary. [`curl`] is the client
+//! and [`wire`] one that does what curl would not. [`scrape`] reads `/metrics`, [`contract`] is what a scrape must hold,
+//! [`token`] makes tokens that the Admin Module never would, [`certificates`] a CA, [`payload`] files; [`poll`] waits. A helper
+//! that cannot do its work fails the test.
 #![expect(
     clippy::panic,
     clippy::print_stdout,
@@ -20,6 +21,7 @@ pub mod process;
 pub mod scrape;
 pub mod token;
 pub mod up;
+pub mod wire;
 
 /// Whether the large files are asked for: `ARTSTORE_E2E_BIG=1`.
 #[must_use]

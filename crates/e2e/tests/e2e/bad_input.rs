@@ -7,6 +7,7 @@ use artstore_e2e::payload::{Payload, files_below, sha256};
 use artstore_e2e::poll;
 use artstore_e2e::token::{Token, signing_key};
 use artstore_e2e::up::stored;
+use artstore_e2e::wire::Wire;
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -217,7 +218,7 @@ fn clients_that_vanish_or_stall_leave_nothing() {
     let before = held(&parts);
     let bytes = vec![7_u8; 1 << 20];
     let active = || parts.scrape("ARTSTORE_OPS_URL").sum("ingester_uploads_active", &[]);
-    for (what, length) in [("a small part", 10_000), ("a large part", bytes.len())] {
+    for (what, length) in [("a small part", 10_000_usize), ("a large part", bytes.len())] {
         let curl = parts.put(&token, &[("filename", "a")]).with(["-T", "."]);
         let mut sending = curl.start(true);
         sending.child().stdin.as_mut().unwrap().write_all(&bytes[..length]).unwrap();
@@ -226,10 +227,14 @@ fn clients_that_vanish_or_stall_leave_nothing() {
         poll::until("the upload has ended", Duration::from_secs(5), || (active() == 0.0).then_some(()));
         nothing_left(&parts, &before, &format!("a client that vanished after {what}"));
 
-        let mut sending = curl.start(true);
-        let mut stdin = sending.child().stdin.take().unwrap();
-        stdin.write_all(&bytes[..length]).unwrap();
-        let (answer, took) = poll::timed(|| sending.finish_with(stdin));
+        let mut wire = Wire::open(parts.var("ARTSTORE_INGESTER_URL"), parts.ca());
+        let head = format!(
+            "PUT /api/v1/files?filename=a HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
+             Content-Length: 1500000\r\n\r\n"
+        );
+        wire.send(head.as_bytes());
+        wire.send(&bytes[..length]);
+        let (answer, took) = poll::timed(|| wire.await_answer());
         is_problem(what, &answer, 400, "VALIDATION_ERROR", "no byte of the body arrived for 1 seconds");
         assert!(took < Duration::from_secs(5), "{took:?}");
         nothing_left(&parts, &before, &format!("a client that stalled after {what}"));
