@@ -4,7 +4,8 @@ use super::output::complain;
 use crate::exit::Exit;
 use artstore_client::{BaseUrl, ConnectError, ConnectSettings, Connection, Limits, SecretSource, Session};
 use clap::Args;
-use secrecy::SecretString;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use secrecy::{ExposeSecret as _, SecretString};
 use std::convert::Infallible;
 use std::path::PathBuf;
 
@@ -27,15 +28,15 @@ pub(crate) struct ConnectionArgs {
     pub(crate) admin_url: Vec<String>,
 
     /// Certificates of the authorities that vouch for the servers, in PEM form
-    #[arg(long, env = "ARTSTORE_CA_CERT", value_name = "FILE")]
+    #[arg(long, env = "ARTSTORE_CA_CERT", value_name = "FILE", value_parser = path())]
     pub(crate) ca_cert: Option<PathBuf>,
 
     /// A certificate to show to the servers; they do not require one
-    #[arg(long, env = "ARTSTORE_CLIENT_CERT", value_name = "FILE")]
+    #[arg(long, env = "ARTSTORE_CLIENT_CERT", value_name = "FILE", value_parser = path())]
     pub(crate) client_cert: Option<PathBuf>,
 
     /// The private key of that certificate
-    #[arg(long, env = "ARTSTORE_CLIENT_KEY", value_name = "FILE")]
+    #[arg(long, env = "ARTSTORE_CLIENT_KEY", value_name = "FILE", value_parser = path())]
     pub(crate) client_key: Option<PathBuf>,
 
     /// The service account
@@ -47,13 +48,18 @@ pub(crate) struct ConnectionArgs {
     pub(crate) client_secret: Option<SecretString>,
 
     /// A file that holds the secret; wins over the environment
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub(crate) client_secret_file: Option<PathBuf>,
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "clap wants a parser that could fail")]
 fn secret(text: &str) -> Result<SecretString, Infallible> {
     Ok(SecretString::from(text))
+}
+
+/// A path that may be empty: an empty variable is as good as none.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 impl ConnectionArgs {
@@ -97,7 +103,8 @@ impl ConnectionArgs {
         };
         let client_id =
             self.client_id.clone().filter(|id| !id.is_empty()).ok_or_else(|| missing("--client-id", "ID"))?;
-        let secret = match (file(&self.client_secret_file), &self.client_secret) {
+        let secret = self.client_secret.as_ref().filter(|secret| !secret.expose_secret().is_empty());
+        let secret = match (file(&self.client_secret_file), secret) {
             (Some(path), _) => SecretSource::File(path),
             (None, Some(secret)) => SecretSource::Inline(secret.clone()),
             (None, None) => return Err(missing("--client-secret-file", "SECRET")),
@@ -116,7 +123,8 @@ fn missing(flag: &str, variable: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
+    use clap::builder::{OsStr, Resettable};
+    use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
     #[derive(Debug, Parser)]
     struct Command {
@@ -124,8 +132,11 @@ mod tests {
         connection: ConnectionArgs,
     }
 
+    /// Reads the arguments alone, whatever the environment of the tests holds.
     fn parse(arguments: &[&str]) -> ConnectionArgs {
-        Command::parse_from([&["test"], arguments].concat()).connection
+        let command = Command::command().mut_args(|argument| argument.env(Resettable::<OsStr>::Reset));
+        let matches = command.get_matches_from([&["test"], arguments].concat());
+        Command::from_arg_matches(&matches).unwrap().connection
     }
 
     #[test]
@@ -146,6 +157,17 @@ mod tests {
             refused(&["--admin-url", "https://a,http://b.example"]),
             "--admin-url: \"http://b.example\" is no usable address: http would show the token to the network: use https"
         );
+    }
+
+    #[test]
+    fn what_is_empty_is_absent() {
+        let empty = ["--client-cert", "", "--client-key", "", "--ca-cert", ""];
+        let settings = parse(&[&["--client-id", "me", "--client-secret", "s"], &empty[..]].concat()).settings(vec![]);
+        let settings = settings.unwrap();
+        assert_eq!((settings.identity, settings.ca_cert), (None, None));
+        for account in [["--client-id", "", "--client-secret", "s"], ["--client-id", "me", "--client-secret", ""]] {
+            assert!(parse(&account).settings(vec![]).unwrap_err().starts_with("no service account: "));
+        }
     }
 
     #[test]

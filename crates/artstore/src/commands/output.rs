@@ -2,7 +2,7 @@
 
 use crate::exit::Exit;
 use artstore_client::{Error, Event, Progress, no_progress};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl Output {
         if self.quiet || self.json || !std::io::stderr().is_terminal() {
             return Bar { bar: None, quiet: self.quiet };
         }
-        let bar = ProgressBar::new(0);
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         let template = "{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
@@ -101,6 +101,10 @@ impl Drop for Bar {
 }
 
 fn show(bar: &ProgressBar, event: &Event) {
+    // Nothing is drawn before there is something to show.
+    if bar.is_hidden() {
+        bar.set_draw_target(ProgressDrawTarget::stderr());
+    }
     match event {
         Event::Hashing { done, total } => {
             bar.set_length(*total);
