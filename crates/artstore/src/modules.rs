@@ -38,8 +38,10 @@ pub(crate) async fn start_element(
     mut settings: ElementSettings,
     tls: Option<&TlsPlan>,
     auth: &AuthPlan,
-    listeners: Listeners,
+    mut listeners: Listeners,
 ) -> Result<Running, Failure> {
+    // The largest attributes of a file sent in one request make a header of 35 KiB.
+    listeners.settings.max_header_bytes = listeners.settings.max_header_bytes.max(64 << 10);
     let foundation = Foundation::new(name, tls)?;
     let client = foundation.client();
     settings.admin_urls.clone_from(&auth.admin_urls);

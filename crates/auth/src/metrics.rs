@@ -2,8 +2,8 @@
 
 use crate::{AdminInstance, AuthErrorType};
 use artstore_metrics::{
-    Clock, Counter, Family, Gauge, GaugeGuard, Histogram, Label, LabelValue, Monotonic, Outcome, Registry, Row, Rows,
-    SystemClock, UnixTime, label_enum,
+    Clock, Counter, EventLock, Family, Gauge, GaugeGuard, Histogram, Label, LabelValue, Monotonic, Outcome, Registry,
+    Row, Rows, SystemClock, UnixTime, label_enum,
 };
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -170,6 +170,7 @@ enum Published {
 #[derive(Debug, Clone)]
 pub struct AuthMetrics<C: Clock = SystemClock> {
     clock: C,
+    events: EventLock,
     instances: Arc<[Box<str>]>,
     requests: Counter<Outcome<AuthErrorType>>,
     source: Counter<Source>,
@@ -199,6 +200,7 @@ impl<C: Clock> AuthMetrics<C> {
         }
         let metrics = Self {
             clock,
+            events: registry.event_lock(),
             requests: registry.counter(&REQUESTS),
             source: registry.counter(&SOURCE),
             refresh: registry.counter(&REFRESH),
@@ -238,6 +240,7 @@ impl<C: Clock> AuthMetrics<C> {
 
     /// A caller looked at the cached token. What it found says where its answer will come from.
     pub(crate) fn checked(&self, check: TokenCheck) {
+        let _event = self.events.event();
         self.validation.inc(check);
         self.source.inc(match check {
             TokenCheck::Valid | TokenCheck::ExpiringSoon => Source::Cache,
@@ -333,6 +336,7 @@ impl<C: Clock> AcquisitionSpan<C> {
     /// The acquisition ended, with the error type of its last exchange if it failed.
     pub(crate) fn finish(mut self, outcome: Result<(), AuthErrorType>) {
         self.finished = true;
+        let _event = self.metrics.events.event();
         for exchange in &self.exchanges {
             if let Some(duration) = exchange.duration {
                 self.metrics.refresh_duration.observe((), duration);

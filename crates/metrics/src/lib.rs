@@ -40,4 +40,4 @@ pub use clock::{Clock, Monotonic, SystemClock, TestClock, UnixTime};
 pub use exposition::{Format, Samples};
 pub use family::{Family, Kind, Label, Values};
 pub use label::{LabelSet, LabelValue, Outcome, Row, Rows};
-pub use registry::Registry;
+pub use registry::{EventLock, Registry};

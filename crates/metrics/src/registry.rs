@@ -3,7 +3,7 @@
 use crate::cells::RowTexts;
 use crate::exposition::{self, Format, Samples, Value};
 use crate::{Counter, Family, Gauge, Histogram, Kind, LabelSet, Row, Rows, Values};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 type Collector = Arc<dyn Fn(&mut Samples<'_>) + Send + Sync>;
 
@@ -11,6 +11,26 @@ type Collector = Arc<dyn Fn(&mut Samples<'_>) + Send + Sync>;
 #[derive(Clone, Default)]
 pub struct Registry {
     entries: Arc<Mutex<Vec<Entry>>>,
+    events: EventLock,
+}
+
+/// Keeps scrapes out while one event updates several families, so that identities between them hold in every scrape.
+/// Events do not keep each other out.
+#[derive(Debug, Clone, Default)]
+pub struct EventLock(Arc<RwLock<()>>);
+
+impl EventLock {
+    /// Until the guard is dropped no scrape reads; keep it for a few updates, never across an await.
+    #[must_use = "the event ends when the guard is dropped"]
+    pub fn event(&self) -> impl Drop + '_ {
+        Event(self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+struct Event<'a>(#[expect(dead_code, reason = "held for its lock")] RwLockReadGuard<'a, ()>);
+
+impl Drop for Event<'_> {
+    fn drop(&mut self) {}
 }
 
 #[derive(Clone)]
@@ -106,10 +126,17 @@ impl Registry {
         self.entries().iter().map(|entry| entry.family).collect()
     }
 
-    /// Everything as it stands, as text in this format.
+    /// The lock for events that update several families whose sums must agree in every scrape.
+    #[must_use]
+    pub fn event_lock(&self) -> EventLock {
+        self.events.clone()
+    }
+
+    /// Everything as it stands, as text in this format; no event is seen by halves.
     #[must_use]
     pub fn encode(&self, format: Format) -> String {
         let mut out = String::with_capacity(64 * 1024);
+        let _no_event = self.events.0.write().unwrap_or_else(PoisonError::into_inner);
         for entry in self.entries() {
             exposition::write_header(&mut out, entry.family, format);
             let write = &mut |suffix: &str, labels: &str, value: Value| {

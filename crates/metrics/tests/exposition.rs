@@ -147,6 +147,36 @@ fn sums_take_the_samples_that_have_all_labels() {
     assert_eq!((by_url.sum(), by_url.value(At(ErrorKind::Tls, 1))), (111, 100));
 }
 
+/// Four threads update two families together while scrapes go on: no scrape sees one without the other.
+#[test]
+fn events_are_never_seen_by_halves() {
+    const EVENTS: u64 = 20_000;
+    let registry = Registry::new();
+    let (calls, open): (Counter<Source>, Gauge) = (registry.counter(&CALLS), registry.gauge(&OPEN));
+    let sums = |text: &str| {
+        let value = |line: &str| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap();
+        let sum = |name: &str| text.lines().filter(|line| line.starts_with(name)).map(value).sum::<u64>();
+        (sum("calls_total"), sum("open_connections"))
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let events = registry.event_lock();
+                for _ in 0..EVENTS {
+                    let _event = events.event();
+                    calls.inc(Source::Cache);
+                    open.add((), 1);
+                }
+            });
+        }
+        while calls.sum() < 4 * EVENTS {
+            let (calls, open) = sums(&registry.encode(Format::Text));
+            assert_eq!(calls, open);
+        }
+    });
+    assert_eq!(sums(&registry.encode(Format::Text)), (4 * EVENTS, 4 * EVENTS));
+}
+
 #[test]
 fn wrong_registrations_fail_at_construction() {
     let fails = |register: fn(&Registry)| {

@@ -9,8 +9,8 @@ use crate::certificate::CertType;
 use crate::error::TlsErrorType;
 use crate::policy::Policy;
 use artstore_metrics::{
-    Counter, Family, Gauge, GaugeGuard, Histogram, Label, LabelValue as _, Monotonic, Outcome, Registry, Row, Rows,
-    label_enum,
+    Counter, EventLock, Family, Gauge, GaugeGuard, Histogram, Label, LabelValue as _, Monotonic, Outcome, Registry,
+    Row, Rows, label_enum,
 };
 use rustls::CipherSuite;
 use std::sync::Arc;
@@ -246,6 +246,7 @@ pub struct Negotiated {
 #[derive(Debug)]
 struct HandshakeCells {
     policy: Policy,
+    events: EventLock,
     total: Counter<Outcome<TlsErrorType>>,
     duration: Histogram<SuiteRow>,
     protocol_usage: Counter<Protocol>,
@@ -286,6 +287,7 @@ impl HandshakeCells {
             policy.suites().map(|(protocol, suite)| vec![suite.into(), protocol.label().into()]).collect();
         Self {
             policy: policy.clone(),
+            events: registry.event_lock(),
             duration: registry.histogram_of_rows(direction.duration, &by_protocol),
             total: registry.counter(direction.total),
             active: registry.gauge(direction.active),
@@ -297,6 +299,7 @@ impl HandshakeCells {
     fn succeeded(&self, negotiated: Negotiated, took: Duration) {
         // What was negotiated is always among the enabled: the same policy made the configuration.
         let row = SuiteRow(self.policy.index_of(negotiated.suite).unwrap_or_default());
+        let _event = self.events.event();
         self.duration.observe(row, took);
         self.total.inc(Outcome::Success);
         self.protocol_usage.inc(negotiated.protocol);
