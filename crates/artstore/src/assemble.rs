@@ -14,7 +14,8 @@ use artstore_http::{
 use artstore_metrics::{Registry, SystemClock};
 use artstore_tls::{
     Acceptor, AcceptorSettings, CertType, CertificateMetrics, CertificateMonitor, ClientAuth, Connector,
-    ConnectorMetrics, ConnectorSettings, IdentityFiles, ListenerMetrics, Policy, SetupError, TrustFile, WatchedFile,
+    ConnectorMetrics, ConnectorSettings, IdentityFiles, ListenerMetrics, Policy, SetupError, Trust, TrustFile,
+    WatchedFile,
 };
 use std::future::Future;
 use std::net::SocketAddr;
@@ -40,6 +41,8 @@ pub(crate) struct TlsPlan {
     pub(crate) handshake_timeout: Duration,
     /// Whether clients must show a certificate.
     pub(crate) clients_need_certificate: bool,
+    /// Whether any certificate is accepted on connections that the module opens: the operator said that the danger is known.
+    pub(crate) danger_accept_any_server: bool,
 }
 
 /// The module's own service account and where tokens come from.
@@ -126,7 +129,8 @@ impl Foundation {
         ];
         let trust = plan.trust.load()?;
         if let Some(files) = &plan.client {
-            let mut settings = ConnectorSettings::new(trust.clone());
+            let servers = if plan.danger_accept_any_server { Trust::danger_accept_any_server() } else { trust.clone() };
+            let mut settings = ConnectorSettings::new(servers);
             settings.identity = Some(files.load()?);
             settings.policy = plan.policy.clone();
             settings.handshake_timeout = plan.handshake_timeout;

@@ -19,6 +19,12 @@ pub(crate) enum Format {
 /// If logging has been started before.
 pub(crate) fn start(level: &str, format: Format) -> Result<(), TryInitError> {
     use tracing_subscriber::util::SubscriberInitExt as _;
+    // The original's words for two levels stay valid.
+    let level = match level.to_ascii_lowercase().as_str() {
+        "warning" => "warn".to_owned(),
+        "critical" => "error".to_owned(),
+        other => other.to_owned(),
+    };
     let filter = EnvFilter::builder().parse_lossy(format!("{level},hyper=info,rustls=warn,sqlx=warn"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {

@@ -70,8 +70,10 @@ pub(crate) async fn start_ingester(
     mut settings: IngesterSettings,
     tls: Option<&TlsPlan>,
     auth: &AuthPlan,
-    listeners: Listeners,
+    mut listeners: Listeners,
 ) -> Result<Running, Failure> {
+    // The longest description and tags, percent-encoded in the query of a raw upload, make a head of 72 KiB.
+    listeners.settings.max_header_bytes = listeners.settings.max_header_bytes.max(96 << 10);
     let foundation = Foundation::new("ingester", tls)?;
     let client = foundation.client();
     settings.admin_urls.clone_from(&auth.admin_urls);

@@ -157,11 +157,6 @@ pub(crate) fn tls_plan(values: &Values, connects: bool, clients_need: bool) -> R
     if !values.flag("tls.enabled") {
         return Ok(None);
     }
-    if verify_none {
-        return Err(Failure::usage(
-            "tls.verify_mode: CERT_NONE: peers are always verified; use a CA of your own in tls.ca_cert_file",
-        ));
-    }
     let needed = |key: &str| {
         values
             .text(key)
@@ -179,6 +174,7 @@ pub(crate) fn tls_plan(values: &Values, connects: bool, clients_need: bool) -> R
         policy: Policy::new(minimum, ciphers).map_err(|error| Failure::usage(format!("tls.ciphers: {error}")))?,
         handshake_timeout: values.seconds("tls.handshake_timeout"),
         clients_need_certificate: clients_need,
+        danger_accept_any_server: verify_none,
     }))
 }
 

@@ -136,7 +136,7 @@ fn tls() -> Vec<Key> {
             "tls.verify_mode",
             Kind::Choice(&["CERT_REQUIRED", "CERT_OPTIONAL", "CERT_NONE"]),
             "\"CERT_REQUIRED\"",
-            "Peers of connections that the module opens are always verified; CERT_NONE needs danger.allow_insecure.",
+            "CERT_NONE accepts any server on connections that the module opens, and needs danger.allow_insecure.",
         )
         .env("TLS_VERIFY_MODE"),
         Key::new("tls.handshake_timeout", Kind::Seconds(1, 120), "10", "Longest handshake."),
@@ -168,7 +168,7 @@ fn common() -> Vec<Key> {
     vec![
         Key::new(
             "log.level",
-            Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+            Kind::Choice(&["critical", "error", "warning", "warn", "info", "debug", "trace"]),
             "\"info\"",
             "Least level that is logged.",
         )

@@ -185,6 +185,7 @@ async fn start(
         policy: Policy::default(),
         handshake_timeout: Duration::from_secs(10),
         clients_need_certificate,
+        danger_accept_any_server: false,
     };
     let admin_settings = AdminSettings::new(&data.join("admin"), &urls.admin);
     let (admin, foundation) = open_admin(admin_settings, Some(&tls(false, false))).await?;
