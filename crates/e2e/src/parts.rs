@@ -1,7 +1,7 @@
 //! Admin, one element of each mode and an Ingester, each a process of its own from a configuration file.
 
 use crate::certificates::{Authority, Identity};
-use crate::curl::Curl;
+use crate::curl::{Answer, Curl};
 use crate::payload::Payload;
 use crate::poll;
 use crate::process::{Running, artstore};
@@ -105,16 +105,13 @@ impl Parts {
         let element = parts.account("an-element", "element");
         let ingester = parts.account("an-ingester", "ingester");
         let client = parts.account("a-client", "client");
-        parts.launch(Part::Admin);
+        parts.restart(Part::Admin);
         for (part, account) in [(Part::Edit, &element), (Part::Rw, &element), (Part::Ingester, &ingester)] {
             parts.configure(part, &module, Some(account), more);
-            parts.launch(part);
+            parts.restart(part);
         }
         parts.house.env.insert("ARTSTORE_CLIENT_ID".to_owned(), client.0);
         parts.house.env.insert("ARTSTORE_CLIENT_SECRET".to_owned(), client.1);
-        for part in Part::ALL {
-            parts.await_ready(part);
-        }
         parts
     }
 
@@ -139,10 +136,10 @@ impl Parts {
         self.running.get_mut(&part).unwrap()
     }
 
-    /// Starts a part again after its process has ended, at the same address, and waits until it is ready.
+    /// Starts a part, also again after its process has ended, at the same address, and waits until it lacks nothing.
     pub fn restart(&mut self, part: Part) {
         self.launch(part);
-        self.await_ready(part);
+        self.await_health(part, "ready", |answer| answer.status == 200 && answer.json()["status"] == "ok");
     }
 
     /// The same for a part that cannot become ready, since one that it needs is away: waits until it lives.
@@ -222,19 +219,15 @@ impl Parts {
         command.current_dir(self.folder.path()).arg(part.command()).arg("--config").arg(self.file(part, "toml"));
         let process = Running::start(&mut command, &self.file(part, "log"));
         self.running.insert(part, process);
-        self.await_health(part, "live");
+        self.await_health(part, "live", |answer| answer.status == 200);
     }
 
-    fn await_ready(&mut self, part: Part) {
-        self.await_health(part, "ready");
-    }
-
-    fn await_health(&mut self, part: Part, which: &str) {
+    fn await_health(&mut self, part: Part, which: &str, good: impl Fn(&Answer) -> bool) {
         let url = format!("{}/health/{which}", self.house.var(part.variables().1));
         let process = self.running.get_mut(&part).unwrap();
         poll::until(&format!("{} is {which}", part.name()), START_LIMIT, || {
             process.assert_alive();
-            (Curl::plain(&url).run().status == 200).then_some(())
+            good(&Curl::plain(&url).run()).then_some(())
         });
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 /// Clients that upload at once.
 const CLIENTS: usize = 3;
 /// How long a round uploads before the kill, at most.
-const ROUND_MS: u64 = 400;
+const ROUND_MS: u64 = 300;
 
 fn rounds() -> usize {
     if soak() { 500 } else { 50 }
