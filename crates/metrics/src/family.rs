@@ -200,6 +200,14 @@ mod tests {
     }
 
     #[test]
+    fn declarations_made_while_running_are_those_of_constants() {
+        const LABELS: &[Label] = &[Label::open("url", "the instances")];
+        const FAMILY: Family = Family::gauge("x", "Help.").labels(LABELS);
+        assert_eq!(Label::open("url", "the instances"), LABELS[0]);
+        assert_eq!(Family::gauge("x", "Help.").labels(LABELS), FAMILY);
+    }
+
+    #[test]
     fn declaration_reads_back() {
         const LABELS: &[Label] = &[Label::closed("a", &["x"]), Label::open("b", "the files")];
         const FAMILY: Family = Family::histogram("h_seconds", "Help.", &[0.1, 1.0]).labels(LABELS);
