@@ -106,6 +106,7 @@ async fn drive(driver: http1::Connection<TokioIo<ClientIo>, WatchedBody>, driven
         }
     };
     // The socket is closed now.
+    closing.end();
     let reason = closing.reason().unwrap_or(if ended.is_ok() { CloseReason::Peer } else { CloseReason::Error });
     if let Err(error) = ended {
         tracing::debug!(error = chain(&error), "a connection ended");

@@ -224,10 +224,20 @@ impl<C: Clock> Inner<C> {
         let (parts, body) = request.into_parts();
         let (body, progress) = WatchedBody::new(body, self.pool.now());
         let sent = SentSpan::new(&connection, self.connector.as_ref().map(Connector::metrics));
-        let response = connection.sender().try_send_request(Request::from_parts(parts, body));
+        let (_, closing) = connection.task_side();
+        let request = Request::from_parts(parts, body);
+        let Some(response) = connection.sender().map(|sender| sender.try_send_request(request)) else {
+            let error = ClientError::unsent(ClientErrorKind::Transport, "the connection has ended");
+            return Err(Failed { error, again: None });
+        };
+        tokio::pin!(response);
         let answered = tokio::select! {
             biased;
-            response = response => response,
+            response = &mut response => response,
+            () = closing.ended() => {
+                connection.drop_sender();
+                response.await
+            }
             () = server_silence(&progress, limit) => {
                 let detail = format!("the server kept us waiting for {limit:?}");
                 let error = ClientError::new(ClientErrorKind::Timeout, sent.written(), detail);

@@ -95,7 +95,7 @@ impl Pool {
             Some(CloseReason::Retired)
         } else if (self.now)().since(idle.since) >= self.limits.idle_timeout {
             Some(CloseReason::IdleTimeout)
-        } else if !idle.connection.sender.is_ready() {
+        } else if !idle.connection.sender.as_ref().is_some_and(SendRequest::is_ready) {
             Some(CloseReason::Peer)
         } else {
             None
@@ -321,7 +321,8 @@ impl Drop for Slot {
 /// The request side of an open connection. Dropped without [`release`](Self::release) it closes the connection at once.
 pub(crate) struct Connection {
     id: u64,
-    sender: SendRequest<WatchedBody>,
+    /// Gone once the connection's task has ended while a request was under way.
+    sender: Option<SendRequest<WatchedBody>>,
     io: Arc<IoState>,
     host: Weak<Host>,
     shared: Arc<Closing>,
@@ -336,6 +337,7 @@ pub(crate) struct Connection {
 pub(crate) struct Closing {
     abort: CancellationToken,
     retired: CancellationToken,
+    ended: CancellationToken,
     reason: OnceLock<CloseReason>,
 }
 
@@ -350,6 +352,16 @@ impl Closing {
         self.retired.cancelled().await;
     }
 
+    /// The connection's task has ended: its socket is closed.
+    pub(crate) fn end(&self) {
+        self.ended.cancel();
+    }
+
+    /// Resolves when the connection's task has ended.
+    pub(crate) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
     /// Why our side closed it, if it was our side.
     pub(crate) fn reason(&self) -> Option<CloseReason> {
         self.reason.get().copied()
@@ -360,7 +372,7 @@ impl Connection {
     pub(crate) fn new(pool: &Pool, host: &Arc<Host>, sender: SendRequest<WatchedBody>, io: Arc<IoState>) -> Self {
         Self {
             id: pool.next_id.fetch_add(1, Ordering::Relaxed),
-            sender,
+            sender: Some(sender),
             io,
             host: Arc::downgrade(host),
             shared: Arc::default(),
@@ -384,23 +396,36 @@ impl Connection {
         self.requests > 0
     }
 
-    /// The way to send, for one request more.
-    pub(crate) const fn sender(&mut self) -> &mut SendRequest<WatchedBody> {
+    /// The way to send, for one request more; `None` if the connection is known to have ended.
+    pub(crate) const fn sender(&mut self) -> Option<&mut SendRequest<WatchedBody>> {
         self.requests += 1;
-        &mut self.sender
+        self.sender.as_mut()
+    }
+
+    /// Lets go of the way to send. A request that came into hyper's queue just as the connection's task ended stays there
+    /// until then, unanswered.
+    pub(crate) fn drop_sender(&mut self) {
+        self.sender = None;
+    }
+
+    fn closed(&self) -> bool {
+        self.sender.as_ref().is_none_or(SendRequest::is_closed)
     }
 
     pub(crate) fn broken(&self) -> bool {
-        self.io.write_failed() || self.sender.is_closed()
+        self.io.write_failed() || self.closed()
     }
 
     /// `true` once the connection takes another request; `false` if it never will.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        self.sender.poll_ready(cx).map(|ready| ready.is_ok())
+        self.sender.as_mut().map_or(Poll::Ready(false), |sender| sender.poll_ready(cx).map(|ready| ready.is_ok()))
     }
 
     pub(crate) async fn ready(&mut self) -> bool {
-        self.sender.ready().await.is_ok()
+        match &mut self.sender {
+            Some(sender) => sender.ready().await.is_ok(),
+            None => false,
+        }
     }
 
     /// Gives the connection back to its pool.
@@ -426,7 +451,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if !self.gentle {
-            if !self.sender.is_closed() {
+            if !self.closed() {
                 let _ = self.shared.reason.set(CloseReason::Abandoned);
             }
             self.shared.abort.cancel();
