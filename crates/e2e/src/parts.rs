@@ -2,7 +2,7 @@
 
 use crate::certificates::{Authority, Identity};
 use crate::curl::{Answer, Curl};
-use crate::payload::Payload;
+use crate::payload::{Chance, Payload};
 use crate::poll;
 use crate::process::{Running, artstore};
 use crate::token::{Token, signing_key};
@@ -249,8 +249,18 @@ pub fn forged(house: &House, data: &Path, scope: &str, audience: &str) -> String
     Token { header, claims }.signed(&signing_key(data))
 }
 
-/// Ports that were free a moment ago.
+/// Ports that were free a moment ago, below those that the kernel gives to outgoing connections: one of these would take
+/// the port before its process listens, or while it is down.
 fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    let mut chance = Chance::seeded(
+        u64::from(std::process::id()) << 32 | u64::from(SystemClock::new().wall().as_duration().subsec_nanos()),
+    );
+    let mut listen = || loop {
+        let port = 15_000 + u16::try_from(chance.below(17_000)).unwrap();
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            break listener;
+        }
+    };
+    let listeners: [TcpListener; N] = std::array::from_fn(|_| listen());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
