@@ -109,7 +109,11 @@ impl<C: Clock> App<C> {
                 Some(element_url) => Ok(Located { element_url, record: file.record, confirmed: false }),
                 None => Err(unreachable_element().because(format!("element {} is not in the list", file.element_id))),
             },
-            Ok(None) => self.search(&list, id).await?.ok_or_else(|_| not_found()),
+            // A file whose report has not arrived may be on an element that is silent: then nobody knows that there is none.
+            Ok(None) => self
+                .search(&list, id)
+                .await?
+                .ok_or_else(|unanswered| if unanswered { unreachable_element() } else { not_found() }),
             Err(error) => {
                 tracing::warn!(%error, file_id = %id, "the index cannot be asked; asking the elements");
                 self.search(&list, id).await?.ok_or_else(|unanswered| {
