@@ -132,6 +132,19 @@ async fn a_file_whose_element_is_away_is_known_but_cannot_be_read() {
 }
 
 #[tokio::test]
+async fn a_file_that_nobody_who_answers_has_is_missing_only_when_all_answer() {
+    let path = "/api/v1/files/018f0000-0000-7000-8000-000000000000";
+    let world = World::start().await;
+    not_found(&world.send(world.req("GET", path)).await);
+    let world = World::start().await;
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    world.admin.add("away", gone, ElementMode::Edit, 1);
+    let refused = world.send(world.req("GET", path)).await;
+    let detail = "the Storage Element of the file cannot be reached; try again later".to_owned();
+    assert_eq!(refused.problem(), (502, "ELEMENT_UPLOAD_FAILED".to_owned(), detail));
+}
+
+#[tokio::test]
 async fn reading_needs_the_scope_to_read() {
     let world = World::start().await;
     let (id, _) = stored(&world, "x").await;
