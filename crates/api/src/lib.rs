@@ -1,7 +1,7 @@
 //! Wire types, identifiers, scopes and problem codes shared by the client and the modules. No I/O.
 //!
-//! [`file`] is what a file is, [`upload`] how its bytes reach a Storage Element, [`element`] how elements report themselves,
-//! [`account`] who may ask for tokens, [`problem`] how every module says no.
+//! [`file`](mod@file) is what a file is, [`upload`] how its bytes reach a Storage Element, [`element`] how elements report
+//! themselves, [`account`] who may ask for tokens, [`problem`] how every module says no.
 
 pub mod account;
 pub mod element;
