@@ -140,10 +140,16 @@ fn indexed(house: &House, admin_data: &Path) -> BTreeSet<String> {
 }
 
 /// No half of anything: each object has attributes and the other way round, each part of an upload its session.
+///
+/// The element works on meanwhile, and a listing may miss a file that is being renamed from `.new` to `.json`; so what is not
+/// in the listing is looked for by its name, in the order of the renames.
 fn no_leftovers(folder: &Path) {
     let names: BTreeSet<PathBuf> = files_below(folder);
     for name in &names {
-        let other = |ending: &str| names.contains(&name.with_extension(ending));
+        let other = |ending: &str| {
+            let other = name.with_extension(ending);
+            names.contains(&other) || folder.join(&other).exists()
+        };
         let whole = match name.extension().and_then(|ending| ending.to_str()) {
             None if name.starts_with("objects") => other("new") || other("json"),
             Some("new" | "json") => other(""),
