@@ -3,7 +3,7 @@
 use crate::cells::RowTexts;
 use crate::exposition::{self, Format, Samples, Value};
 use crate::{Counter, Family, Gauge, Histogram, Kind, LabelSet, Row, Rows, Values};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 type Collector = Arc<dyn Fn(&mut Samples<'_>) + Send + Sync>;
 
@@ -23,14 +23,8 @@ impl EventLock {
     /// Until the guard is dropped no scrape reads; keep it for a few updates, never across an await.
     #[must_use = "the event ends when the guard is dropped"]
     pub fn event(&self) -> impl Drop + '_ {
-        Event(self.0.read().unwrap_or_else(PoisonError::into_inner))
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-struct Event<'a>(#[expect(dead_code, reason = "held for its lock")] RwLockReadGuard<'a, ()>);
-
-impl Drop for Event<'_> {
-    fn drop(&mut self) {}
 }
 
 #[derive(Clone)]
