@@ -12,11 +12,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -122,9 +123,18 @@ pub(crate) fn server(settings: AcceptorSettings) -> Server {
     Server { acceptor: Acceptor::new(settings, metrics, clock()).unwrap(), registry }
 }
 
+/// Bytes asked for in each direction: the kernel's own choice grows to many MiB where memory is plenty.
+const SOCKET_BUFFER: u32 = 64 << 10;
+
+/// A connection on loopback that holds far less than a body of 4 MiB in its buffers.
 pub(crate) async fn tcp_pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let listening = TcpSocket::new_v4().unwrap();
+    listening.set_recv_buffer_size(SOCKET_BUFFER).unwrap();
+    listening.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let listener = listening.listen(1).unwrap();
+    let connecting = TcpSocket::new_v4().unwrap();
+    connecting.set_send_buffer_size(SOCKET_BUFFER).unwrap();
+    let near = connecting.connect(listener.local_addr().unwrap()).await.unwrap();
     (near, listener.accept().await.unwrap().0)
 }
 
