@@ -1,7 +1,7 @@
 //! What all handlers share: who may, how a failure is answered and counted, where a file is.
 
 use crate::directory::{Directory, List};
-use crate::element::Elements;
+use crate::element::{ElementError, Elements};
 use crate::failure::Failure;
 use crate::metrics::IngesterMetrics;
 use crate::peer::{Ask, PeerError, Peers};
@@ -44,6 +44,8 @@ pub(crate) struct Located {
     pub(crate) record: FileRecord,
     /// Whether the element told it, just now.
     pub(crate) confirmed: bool,
+    /// The element, and the list that it was looked up in, for the case that it has moved since.
+    listed: (String, Arc<List>),
 }
 
 impl<C: Clock> App<C> {
@@ -106,7 +108,10 @@ impl<C: Clock> App<C> {
         let list = self.directory.list().await?;
         match indexed {
             Ok(Some(file)) => match self.element_url(list, &file.element_id).await {
-                Some(element_url) => Ok(Located { element_url, record: file.record, confirmed: false }),
+                Some((element_url, list)) => {
+                    let listed = (file.element_id, list);
+                    Ok(Located { element_url, record: file.record, confirmed: false, listed })
+                }
                 None => Err(unreachable_element().because(format!("element {} is not in the list", file.element_id))),
             },
             // A file whose report has not arrived may be on an element that is silent: then nobody knows that there is none.
@@ -123,13 +128,32 @@ impl<C: Clock> App<C> {
         }
     }
 
-    async fn element_url(&self, list: Arc<List>, element_id: &str) -> Option<String> {
-        let find = |list: &List| {
-            list.elements.iter().find(|element| element.element_id == element_id).map(|element| element.url.clone())
+    async fn element_url(&self, list: Arc<List>, element_id: &str) -> Option<(String, Arc<List>)> {
+        if let Some(url) = list.url_of(element_id) {
+            return Some((url, list));
+        }
+        let newer = self.directory.newer_than(&list).await?;
+        newer.url_of(element_id).map(|url| (url, newer))
+    }
+
+    /// Asks the element of a file; if no request reaches it, once more at the address that a newer list has for it.
+    pub(crate) async fn ask_element<T, F>(
+        &self,
+        located: &Located,
+        ask: impl Fn(String) -> F,
+    ) -> Result<T, ElementError>
+    where
+        F: Future<Output = Result<T, ElementError>>,
+    {
+        let error = match ask(located.element_url.clone()).await {
+            Err(error) if error.is_unheard() => error,
+            answer => return answer,
         };
-        match find(&list) {
-            Some(url) => Some(url),
-            None => self.directory.newer_than(&list).await.and_then(|list| find(&list)),
+        let (element_id, list) = &located.listed;
+        let newer = self.directory.newer_than(list).await;
+        match newer.and_then(|list| list.url_of(element_id)).filter(|url| *url != located.element_url) {
+            Some(moved) => ask(moved).await,
+            None => Err(error),
         }
     }
 
@@ -148,22 +172,23 @@ impl<C: Clock> App<C> {
     }
 
     /// Asks all known elements for a file at once.
-    async fn search(&self, list: &List, id: FileId) -> Result<Searched, Failure> {
+    async fn search(&self, list: &Arc<List>, id: FileId) -> Result<Searched, Failure> {
         let asked = list
             .elements
             .iter()
             .take(self.settings.max_candidates)
-            .map(|element| async move { (element.url.clone(), self.elements.record(&element.url, id).await) });
+            .map(|element| async move { (element, self.elements.record(&element.url, id).await) });
         let mut answers = asked.collect::<futures_util::stream::FuturesUnordered<_>>();
         let mut unanswered = false;
-        while let Some((element_url, answer)) = answers.next().await {
+        while let Some((element, answer)) = answers.next().await {
             match answer {
                 Ok(Some(record)) => {
-                    return Ok(Searched::Found(Box::new(Located { element_url, record, confirmed: true })));
+                    let (element_url, listed) = (element.url.clone(), (element.element_id.clone(), Arc::clone(list)));
+                    return Ok(Searched::Found(Box::new(Located { element_url, record, confirmed: true, listed })));
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    if let crate::element::ElementError::Peer(PeerError::NoToken(cause)) = &error {
+                    if let ElementError::Peer(PeerError::NoToken(cause)) = &error {
                         return Err(crate::directory::unavailable(cause));
                     }
                     unanswered = true;

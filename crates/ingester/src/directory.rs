@@ -30,6 +30,11 @@ impl List {
         });
         elements
     }
+
+    /// The address of this element.
+    pub(crate) fn url_of(&self, element_id: &str) -> Option<String> {
+        self.elements.iter().find(|element| element.element_id == element_id).map(|element| element.url.clone())
+    }
 }
 
 /// How the last fetch went, for health.

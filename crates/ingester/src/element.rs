@@ -73,6 +73,11 @@ impl ElementError {
         matches!(self, Self::Peer(PeerError::Unreachable { written: true, .. } | PeerError::Malformed(_)))
     }
 
+    /// Whether nothing of what it was asked reached it.
+    pub(crate) const fn is_unheard(&self) -> bool {
+        matches!(self, Self::Peer(PeerError::Unreachable { written: false, .. }))
+    }
+
     /// What the client is told.
     pub(crate) fn failure(&self) -> Failure {
         let (code, detail) = match self {

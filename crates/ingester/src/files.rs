@@ -1,6 +1,6 @@
 //! Published files: their records, their content with ranges, their deletion.
 
-use crate::app::{App, Located, not_found, rate_limited, unreachable_element};
+use crate::app::{App, not_found, rate_limited, unreachable_element};
 use crate::failure::Failure;
 use crate::metrics::DownloadSpan;
 use artstore_api::Code;
@@ -86,16 +86,19 @@ impl<C: Clock> App<C> {
     async fn read_record(&self, parts: &Parts, id: &str) -> Result<Response, Failure> {
         self.authenticate(parts, FILES_READ).await?;
         let id = file_id(id)?;
-        let Located { element_url, record, confirmed } = self.locate(id).await?;
-        if confirmed {
-            return Ok(Json(record).into_response());
+        let located = self.locate(id).await?;
+        if located.confirmed {
+            return Ok(Json(located.record).into_response());
         }
-        match self.elements.record(&element_url, id).await {
+        match self
+            .ask_element(&located, |element: String| async move { self.elements.record(&element, id).await })
+            .await
+        {
             Ok(Some(record)) => Ok(Json(record).into_response()),
             Ok(None) => Err(not_found()),
             Err(error) => {
                 tracing::warn!(%error, file_id = %id, "a record is answered from the index alone");
-                Ok(Json(record).into_response())
+                Ok(Json(located.record).into_response())
             }
         }
     }
@@ -115,7 +118,11 @@ impl<C: Clock> App<C> {
                 asked.append(name.clone(), value.clone());
             }
         }
-        let answer = self.elements.content(&located.element_url, id, parts.method.clone(), asked).await;
+        let ask = |element: String| {
+            let (method, asked) = (parts.method.clone(), asked.clone());
+            async move { self.elements.content(&element, id, method, asked).await }
+        };
+        let answer = self.ask_element(&located, ask).await;
         let answer = answer.map_err(|error| unreachable_element().because(error))?;
         if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE {
             self.metrics.problem_answered(Code::ValidationError);
@@ -141,7 +148,8 @@ impl<C: Clock> App<C> {
                 return Err(Failure::new(Code::Forbidden, "a permanent file is never deleted by a client"));
             }
         }
-        let answer = self.elements.delete(&located.element_url, id).await;
+        let answer =
+            self.ask_element(&located, |element: String| async move { self.elements.delete(&element, id).await }).await;
         let answer = answer.map_err(|error| unreachable_element().because(error))?;
         match answer.status {
             status if status.is_success() => Ok(StatusCode::NO_CONTENT.into_response()),

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-const LARGE: usize = 400_000;
+pub(crate) const LARGE: usize = 400_000;
 const BROKE_OFF: &str = "the Storage Element refused or broke off; nothing is stored, try again";
 const UNAVAILABLE: &str = "the Admin Module gave no token or no list of elements, and none is cached; try again later";
 

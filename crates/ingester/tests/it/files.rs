@@ -1,9 +1,12 @@
 //! Reading and deleting published files.
 
 use crate::doubles::Fault;
+use crate::faults::LARGE;
 use crate::wire::{Reply, req};
-use crate::world::World;
+use crate::world::{GIB, World};
 use artstore_api::element::ElementMode;
+use std::time::Duration;
+use tokio::net::TcpListener;
 
 const ABSENT: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
@@ -55,6 +58,29 @@ async fn content_passes_what_concerns_the_client_and_nothing_else() {
     assert_eq!(world.metric("ingester_errors_total", &[("code", "VALIDATION_ERROR")]), 1.0);
     assert_eq!(world.metric("ingester_download_sent_bytes_total", &[]), 13.0);
     assert_eq!(world.metric("ingester_downloads_active", &[]), 0.0);
+}
+
+#[tokio::test]
+async fn a_file_whose_element_moved_is_read_and_deleted_at_the_new_address() {
+    let world = World::with(|settings| settings.element_list_retry = Duration::from_nanos(1)).await;
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (id, _) = stored(&world, "0123456789").await;
+    world.admin.index("edit", world.edit.files()[0].0.clone());
+    let path = format!("/api/v1/files/{id}");
+    for (method, path, status, asked) in [
+        ("GET", format!("{path}/content"), 200, "content"),
+        ("GET", path.clone(), 200, "record"),
+        ("DELETE", path.clone(), 204, "delete"),
+    ] {
+        // An upload that broke made the Ingester fetch the list that names the old address; then Admin learns the new one.
+        world.admin.add("edit", gone, ElementMode::Edit, GIB);
+        world.edit.fail("create", Fault::TornBefore);
+        assert_eq!(world.put("filename=b", vec![1; LARGE]).await.status, 502);
+        world.admin.add("edit", world.edit.address, ElementMode::Edit, GIB);
+        assert_eq!(world.send(world.req(method, &path)).await.status, status, "{method} {path}");
+        assert_eq!(world.edit.log().last().unwrap(), asked);
+    }
+    assert_eq!(world.edit.files(), vec![]);
 }
 
 #[tokio::test]
