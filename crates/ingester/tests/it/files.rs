@@ -141,10 +141,10 @@ async fn a_permanent_file_is_never_deleted() {
 
 #[tokio::test]
 async fn a_file_whose_element_is_away_is_known_but_cannot_be_read() {
-    let world = World::with(|settings| settings.element_list_retry = std::time::Duration::from_nanos(1)).await;
+    let world = World::with(|settings| settings.element_list_retry = Duration::from_nanos(1)).await;
     let (id, checksum) = stored(&world, "x").await;
     world.admin.index("away", world.edit.files()[0].0.clone());
-    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     world.admin.add("away", gone, ElementMode::Edit, 1);
     let record = world.send(world.req("GET", &format!("/api/v1/files/{id}"))).await;
     assert_eq!((record.status, record.json()["checksum"].as_str().unwrap()), (200, checksum.as_str()));
@@ -163,7 +163,7 @@ async fn a_file_that_nobody_who_answers_has_is_missing_only_when_all_answer() {
     let world = World::start().await;
     not_found(&world.send(world.req("GET", path)).await);
     let world = World::start().await;
-    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     world.admin.add("away", gone, ElementMode::Edit, 1);
     let refused = world.send(world.req("GET", path)).await;
     let detail = "the Storage Element of the file cannot be reached; try again later".to_owned();
