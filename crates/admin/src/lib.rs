@@ -24,10 +24,12 @@
 //! [`jwks_max_age`](AdminSettings::jwks_max_age) is over.
 
 mod accounts;
+mod authenticate;
 mod elements;
 mod issuer;
 mod jwk;
 mod keys;
+mod limiter;
 pub mod metrics;
 mod module;
 mod rebuild;
@@ -43,6 +45,7 @@ mod tests;
 
 pub use accounts::AccountError;
 pub use keys::{KeyError, generate_key_file};
+pub use limiter::FailureLimits;
 pub use metrics::AdminMetrics;
 pub use module::{Admin, OpenError};
 pub use rebuild::RebuiltElement;

@@ -2,6 +2,7 @@
 
 use crate::elements::Fleet;
 use crate::keys::KeyRing;
+use crate::limiter::FailureLimiter;
 use crate::settings::SigningAlgorithm;
 use crate::store::{Applied, Swept};
 use artstore_api::element::{ElementMode, ElementStatus};
@@ -35,8 +36,20 @@ label_enum! {
         UnsupportedGrantType = "unsupported_grant_type",
         /// A scope that the account does not have.
         InvalidScope = "invalid_scope",
+        /// A failed authentication beyond the limits, answered with 429.
+        RateLimited = "rate_limited",
         /// The database or the signature failed.
         Internal = "internal",
+    }
+}
+
+label_enum! {
+    /// Which limit of failed authentications was spent.
+    pub enum FailureLimit as "limit" {
+        /// That of one client at one address.
+        Client = "client",
+        /// That of an address.
+        Address = "address",
     }
 }
 
@@ -136,6 +149,25 @@ pub const TOKEN_REQUESTS_CANCELLED: Family = Family::counter(
 )
 .labels(&[TokenForm::LABEL]);
 
+/// `admin_token_failures_limited_total`.
+pub const FAILURES_LIMITED: Family = Family::counter(
+    "admin_token_failures_limited_total",
+    "Failed authentications at the token endpoint that were answered with 429, by the limit that was spent.",
+)
+.labels(&[FailureLimit::LABEL]);
+
+/// `admin_token_failures_remembered`.
+pub const FAILURES_REMEMBERED: Family = Family::gauge(
+    "admin_token_failures_remembered",
+    "Pairs of client and address, and addresses, whose failed authentications still count, computed when scraped.",
+);
+
+/// `admin_token_failures_forgotten_total`.
+pub const FAILURES_FORGOTTEN: Family = Family::counter(
+    "admin_token_failures_forgotten_total",
+    "Pairs and addresses that were forgotten early because others failed: many addresses attack at once.",
+);
+
 /// `admin_token_issue_duration_seconds`.
 pub const TOKEN_ISSUE_DURATION: Family = Family::histogram(
     "admin_token_issue_duration_seconds",
@@ -189,6 +221,9 @@ pub const FAMILIES: &[&Family] = &[
     &TOKEN_REQUESTS,
     &TOKEN_REQUESTS_CANCELLED,
     &TOKEN_ISSUE_DURATION,
+    &FAILURES_LIMITED,
+    &FAILURES_REMEMBERED,
+    &FAILURES_FORGOTTEN,
     &SIGNING_KEYS,
     &SIGNING_KEY_RELOADS,
     &STORAGE_ELEMENTS,
@@ -205,6 +240,8 @@ pub struct AdminMetrics {
     token_requests: Counter<(TokenForm, TokenOutcome)>,
     token_requests_cancelled: Counter<TokenForm>,
     token_issue_duration: Histogram,
+    failures_limited: Counter<FailureLimit>,
+    failures_forgotten: Counter,
     reloads: Counter<Reload>,
     element_reports: Counter<Mode>,
     index_changes: Counter<Change>,
@@ -221,6 +258,8 @@ impl AdminMetrics {
             token_requests: registry.counter(&TOKEN_REQUESTS),
             token_requests_cancelled: registry.counter(&TOKEN_REQUESTS_CANCELLED),
             token_issue_duration: registry.histogram(&TOKEN_ISSUE_DURATION),
+            failures_limited: registry.counter(&FAILURES_LIMITED),
+            failures_forgotten: registry.counter(&FAILURES_FORGOTTEN),
             reloads: registry.counter(&SIGNING_KEY_RELOADS),
             element_reports: registry.counter(&ELEMENT_REPORTS),
             index_changes: registry.counter(&INDEX_CHANGES),
@@ -230,8 +269,14 @@ impl AdminMetrics {
         }
     }
 
-    /// Registers what is computed from the keys and from the elements' reports when scraped.
-    pub(crate) fn observe<C: Clock>(registry: &Registry, keys: Arc<KeyRing<C>>, fleet: Arc<Fleet<C>>) {
+    /// Registers what is computed from the keys, the elements' reports and the limits when scraped.
+    pub(crate) fn observe<C: Clock>(
+        registry: &Registry,
+        keys: Arc<KeyRing<C>>,
+        fleet: Arc<Fleet<C>>,
+        limiter: Arc<FailureLimiter<C>>,
+    ) {
+        registry.computed(&FAILURES_REMEMBERED, move |samples| samples.integer(&[], limiter.remembered()));
         registry.computed(&SIGNING_KEYS, move |samples| {
             for algorithm in SigningAlgorithm::ALL {
                 samples.integer(&[algorithm.as_str()], u64::try_from(keys.count(algorithm)).unwrap_or(u64::MAX));
@@ -247,6 +292,16 @@ impl AdminMetrics {
     /// A span over one token request; dropped without an outcome it counts as cancelled.
     pub(crate) fn token_request<C: Clock>(&self, form: TokenForm, clock: C) -> TokenSpan<C> {
         TokenSpan { metrics: self.clone(), form, started: clock.monotonic(), clock, outcome: None }
+    }
+
+    /// A failed authentication was answered with 429.
+    pub(crate) fn limited(&self, limit: FailureLimit) {
+        self.failures_limited.inc(limit);
+    }
+
+    /// For a failure so many others had to be forgotten.
+    pub(crate) fn failures_forgotten(&self, count: u64) {
+        self.failures_forgotten.add((), count);
     }
 
     /// The folder of keys was read.
@@ -329,6 +384,7 @@ impl<C: Clock> Drop for TokenSpan<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limiter::FailureLimits;
     use artstore_metrics::{Format, TestClock, UnixTime};
     use std::time::Duration;
 
@@ -351,7 +407,9 @@ mod tests {
         let _metrics = AdminMetrics::new(&registry);
         let keys = KeyRing::open(dir.path(), SigningAlgorithm::EdDsa, Duration::ZERO, clock.clone()).unwrap();
         let fleet = Arc::new(Fleet::new(Duration::from_secs(30), clock));
-        AdminMetrics::observe(&registry, Arc::new(keys), fleet);
+        let limiter = Arc::new(FailureLimiter::new(FailureLimits::default(), self::clock()));
+        limiter.failed(Some("a"), std::net::Ipv4Addr::LOCALHOST.into()).unwrap();
+        AdminMetrics::observe(&registry, Arc::new(keys), fleet, limiter);
         let mut names: Vec<&str> = registry.families().iter().map(|family| family.name()).collect();
         let mut declared: Vec<&str> = FAMILIES.iter().map(|family| family.name()).collect();
         names.sort_unstable();
@@ -359,8 +417,9 @@ mod tests {
         assert_eq!(names, declared);
         let text = registry.encode(Format::Text);
         let series = text.lines().filter(|line| !line.starts_with('#')).count();
-        // 14 + 2 + (11 bounds, +Inf, sum, count) + 3 + 3 + 4 + 2 + 6 + 1 + 4 + 1
-        assert_eq!(series, 54, "{text}");
+        // 16 + 2 + (11 bounds, +Inf, sum, count) + 2 + 1 + 1 + 3 + 3 + 4 + 2 + 6 + 1 + 4 + 1
+        assert_eq!(series, 60, "{text}");
+        assert!(text.contains("\nadmin_token_failures_remembered 2\n"));
         assert!(text.contains("\nadmin_signing_keys{algorithm=\"EdDSA\"} 1\n"));
         assert!(text.contains("\nadmin_storage_elements{mode=\"rw\",status=\"offline\"} 0\n"));
     }
@@ -374,6 +433,8 @@ mod tests {
         span.end(TokenOutcome::Issued);
         metrics.token_request(TokenForm::Json, clock.clone()).end(TokenOutcome::InvalidClient);
         drop(metrics.token_request(TokenForm::Json, clock));
+        metrics.limited(FailureLimit::Address);
+        metrics.failures_forgotten(3);
         metrics.reloaded(Reload::Failed);
         metrics.element_reported(ElementMode::Rw);
         metrics.element_reported(ElementMode::Edit);
@@ -390,6 +451,9 @@ mod tests {
         assert_eq!(sum("admin_token_requests_total", &[]), 2.0);
         assert_eq!(sum("admin_token_requests_cancelled_total", &[("form", "json")]), 1.0);
         assert_eq!(sum("admin_token_requests_cancelled_total", &[]), 1.0);
+        assert_eq!(sum("admin_token_failures_limited_total", &[("limit", "address")]), 1.0);
+        assert_eq!(sum("admin_token_failures_limited_total", &[("limit", "client")]), 0.0);
+        assert_eq!(sum("admin_token_failures_forgotten_total", &[]), 3.0);
         assert_eq!(sum("admin_token_issue_duration_seconds_sum", &[]), 0.3);
         assert_eq!(sum("admin_token_issue_duration_seconds_bucket", &[("le", "0.25")]), 0.0);
         assert_eq!(sum("admin_token_issue_duration_seconds_bucket", &[("le", "0.5")]), 1.0);

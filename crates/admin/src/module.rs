@@ -3,6 +3,7 @@
 use crate::elements::Fleet;
 use crate::issuer::Issuer;
 use crate::keys::{KeyError, KeyRing};
+use crate::limiter::FailureLimiter;
 use crate::metrics::{AdminMetrics, Reload};
 use crate::settings::AdminSettings;
 use crate::store::{Store, StoreError, millis};
@@ -59,6 +60,7 @@ pub(crate) struct Shared<C: Clock> {
     pub(crate) issuer: Issuer<C>,
     pub(crate) verifier: TokenVerifier<C>,
     pub(crate) fleet: Arc<Fleet<C>>,
+    pub(crate) limiter: Arc<FailureLimiter<C>>,
     pub(crate) metrics: AdminMetrics,
     pub(crate) clock: C,
     /// Why the last operation of the database failed; `None` if it did not.
@@ -117,7 +119,8 @@ impl<C: Clock> Admin<C> {
         fleet.replace(&store.elements().await?);
         let metrics = AdminMetrics::new(registry);
         metrics.counted(store.count_files().await?);
-        AdminMetrics::observe(registry, Arc::clone(&keys), Arc::clone(&fleet));
+        let limiter = Arc::new(FailureLimiter::new(settings.failure_limits, clock.clone()));
+        AdminMetrics::observe(registry, Arc::clone(&keys), Arc::clone(&fleet), Arc::clone(&limiter));
         let issuer = Issuer::new(settings.issuer.clone(), settings.token_lifetime, Arc::clone(&keys), clock.clone());
         let verifier = {
             let keys = Arc::clone(&keys);
@@ -125,8 +128,19 @@ impl<C: Clock> Admin<C> {
             TokenVerifier::new(VerifierSettings::new(&settings.issuer, AUDIENCE_ADMIN, source), None, clock.clone())?
         };
         let (store_trouble, key_trouble) = (Mutex::default(), Mutex::default());
-        let shared =
-            Shared { settings, store, keys, issuer, verifier, fleet, metrics, clock, store_trouble, key_trouble };
+        let shared = Shared {
+            settings,
+            store,
+            keys,
+            issuer,
+            verifier,
+            fleet,
+            limiter,
+            metrics,
+            clock,
+            store_trouble,
+            key_trouble,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 

@@ -1,5 +1,6 @@
 //! What an operator can set of the Admin Module, with the defaults.
 
+use crate::limiter::FailureLimits;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -96,6 +97,8 @@ pub struct AdminSettings {
     pub max_elements: u32,
     /// Most accounts; another one is refused. Default 10 000.
     pub max_accounts: u32,
+    /// How many failed authentications the token endpoint answers as such.
+    pub failure_limits: FailureLimits,
 }
 
 impl AdminSettings {
@@ -124,6 +127,7 @@ impl AdminSettings {
             body_timeout: Duration::from_secs(30),
             max_elements: 10_000,
             max_accounts: 10_000,
+            failure_limits: FailureLimits::default(),
         }
     }
 
@@ -143,6 +147,9 @@ impl AdminSettings {
         require(self.max_connections > 0, "max_connections must not be zero");
         require(!self.key_check_interval.is_zero(), "key_check_interval must not be zero");
         require(!self.sweep_interval.is_zero(), "sweep_interval must not be zero");
+        let limits = self.failure_limits;
+        let some = limits.per_client > 0 && limits.per_address > 0 && !limits.window.is_zero() && limits.entries > 0;
+        require(some, "failure_limits must not be zero");
         problems
     }
 }
@@ -184,9 +191,10 @@ mod tests {
             max_connections: 0,
             key_check_interval: Duration::ZERO,
             sweep_interval: Duration::ZERO,
+            failure_limits: FailureLimits { per_client: 0, ..FailureLimits::default() },
             ..settings()
         };
-        assert_eq!(wrong.problems().len(), 6);
+        assert_eq!(wrong.problems().len(), 7);
         assert_eq!(wrong.problems()[1], "token_lifetime must be from 1 s to 24 h");
     }
 

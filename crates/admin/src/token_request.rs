@@ -26,6 +26,11 @@ pub(crate) enum TokenError {
     UnsupportedGrantType,
     /// 400 `invalid_scope`.
     InvalidScope,
+    /// 429 `temporarily_unavailable`: too many failures; the next may come after so many seconds.
+    Limited {
+        /// At least 1.
+        retry_after: u32,
+    },
     /// 503 `temporarily_unavailable`; the log says why.
     Unavailable,
 }
@@ -44,22 +49,36 @@ impl TokenError {
             Self::Suspended => (400, "unauthorized_client", "the account is suspended"),
             Self::UnsupportedGrantType => (400, "unsupported_grant_type", "the only grant_type is client_credentials"),
             Self::InvalidScope => (400, "invalid_scope", "the account does not have every scope that was asked for"),
+            Self::Limited { .. } => (
+                429,
+                "temporarily_unavailable",
+                "too many failed authentications; the right credentials are still served",
+            ),
             Self::Unavailable => (503, "temporarily_unavailable", "no token can be made at the moment"),
         }
     }
 }
 
-/// Who asks.
+/// What a client presents to prove who it is.
 #[derive(Debug)]
-pub(crate) struct ClientSecret {
-    pub(crate) client_id: String,
-    pub(crate) secret: SecretString,
+pub(crate) enum Presented {
+    /// `client_secret_basic`, `client_secret_post`, or the original's form.
+    Secret { client_id: String, secret: SecretString },
+}
+
+impl Presented {
+    /// Who it says to be.
+    pub(crate) fn client_id(&self) -> &str {
+        match self {
+            Self::Secret { client_id, .. } => client_id,
+        }
+    }
 }
 
 /// A client-credentials request of `POST /oauth2/token`.
 #[derive(Debug)]
 pub(crate) struct TokenRequest {
-    pub(crate) client: ClientSecret,
+    pub(crate) client: Presented,
     /// The scopes asked for; empty if none were, which means all that the account has.
     pub(crate) scopes: Vec<String>,
 }
@@ -116,7 +135,7 @@ fn form_decode(text: &str) -> Option<String> {
 }
 
 /// The client's credentials: by HTTP Basic or in the body, never both (section 2.3).
-fn client_of(headers: &HeaderMap, form: &mut Form) -> Result<ClientSecret, TokenError> {
+fn client_of(headers: &HeaderMap, form: &mut Form) -> Result<Presented, TokenError> {
     let mut authorization = headers.get_all(AUTHORIZATION).iter();
     let header = authorization.next();
     if authorization.next().is_some() {
@@ -133,13 +152,13 @@ fn client_of(headers: &HeaderMap, form: &mut Form) -> Result<ClientSecret, Token
             let client = header.to_str().ok().and_then(read_basic).ok_or(TokenError::InvalidClient(
                 "Authorization is not Basic with client_id and secret, each form-encoded",
             ))?;
-            if body_id.is_some_and(|id| id.expose_secret() != client.client_id) {
+            if body_id.is_some_and(|id| id.expose_secret() != client.client_id()) {
                 return Err(TokenError::InvalidRequest("client_id is not the one in Authorization"));
             }
             Ok(client)
         }
         (None, Some(secret)) => match body_id {
-            Some(id) => Ok(ClientSecret { client_id: id.expose_secret().to_owned(), secret }),
+            Some(id) => Ok(Presented::Secret { client_id: id.expose_secret().to_owned(), secret }),
             None => Err(TokenError::InvalidRequest("client_id is missing")),
         },
         (None, None) => Err(TokenError::InvalidClient("the client must authenticate with HTTP Basic or client_secret")),
@@ -147,14 +166,14 @@ fn client_of(headers: &HeaderMap, form: &mut Form) -> Result<ClientSecret, Token
 }
 
 /// `Basic base64(form-encoded id ":" form-encoded secret)` (section 2.3.1).
-fn read_basic(header: &str) -> Option<ClientSecret> {
+fn read_basic(header: &str) -> Option<Presented> {
     let (scheme, credentials) = header.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("Basic") {
         return None;
     }
     let decoded: SecretString = String::from_utf8(STANDARD.decode(credentials.trim()).ok()?).ok()?.into();
     let (id, secret) = decoded.expose_secret().split_once(':')?;
-    Some(ClientSecret { client_id: form_decode(id)?, secret: form_decode(secret)?.into() })
+    Some(Presented::Secret { client_id: form_decode(id)?, secret: form_decode(secret)?.into() })
 }
 
 #[cfg(test)]
@@ -177,8 +196,9 @@ mod tests {
     }
 
     fn read(headers: &HeaderMap, body: &str) -> Result<(String, String, Vec<String>), TokenError> {
-        let request = TokenRequest::read(headers, body.as_bytes())?;
-        Ok((request.client.client_id, request.client.secret.expose_secret().to_owned(), request.scopes))
+        let TokenRequest { client: Presented::Secret { client_id, secret }, scopes } =
+            TokenRequest::read(headers, body.as_bytes())?;
+        Ok((client_id, secret.expose_secret().to_owned(), scopes))
     }
 
     fn expected(id: &str, secret: &str, scopes: &[&str]) -> Result<(String, String, Vec<String>), TokenError> {
@@ -261,6 +281,7 @@ mod tests {
             TokenError::Suspended,
             TokenError::UnsupportedGrantType,
             TokenError::InvalidScope,
+            TokenError::Limited { retry_after: 1 },
             TokenError::Unavailable,
         ];
         for error in all {

@@ -1,12 +1,11 @@
 //! The two forms of the token endpoint.
 
 use super::body::{self, BodyError};
+use crate::authenticate::Peer;
 use crate::issuer::{Grant, IssuedToken};
 use crate::metrics::{TokenForm, TokenOutcome};
 use crate::module::{Admin, Shared};
-use crate::secret;
-use crate::store::Credentials;
-use crate::token_request::{ClientSecret, TokenError, TokenRequest, has_media_type};
+use crate::token_request::{Presented, TokenError, TokenRequest, has_media_type};
 use artstore_api::Code;
 use artstore_api::account::JsonTokenRequest;
 use artstore_http::problem::ProblemResponse;
@@ -14,7 +13,7 @@ use artstore_metrics::Clock;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, PRAGMA, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -28,7 +27,10 @@ pub(crate) async fn oauth<C: Clock>(State(admin): State<Admin<C>>, request: Requ
     let body = body::read(body, shared.settings.max_token_body_bytes, shared.settings.body_timeout).await;
     let span = shared.metrics.token_request(TokenForm::OAuth, shared.clock.clone());
     let issued = match body.map_err(TokenError::from).and_then(|body| TokenRequest::read(&parts.headers, &body)) {
-        Ok(request) => shared.issue(request.client, &request.scopes).await,
+        Ok(request) => shared.issue(&request.client, &request.scopes, &Peer::of(&parts.extensions)).await,
+        Err(error @ TokenError::InvalidClient(reason)) => {
+            Err(shared.refuse(None, false, &Peer::of(&parts.extensions), reason, error))
+        }
         Err(error) => Err(error),
     };
     span.end(outcome(&issued));
@@ -58,10 +60,10 @@ pub(crate) async fn json<C: Clock>(State(admin): State<Admin<C>>, request: Reque
         // The reason is not told: serde would quote what the client sent.
         let request: JsonTokenRequest = serde_json::from_slice(&body)
             .map_err(|_| TokenError::InvalidRequest("the body must be an object with client_id and client_secret"))?;
-        Ok(ClientSecret { client_id: request.client_id, secret: request.client_secret.into() })
+        Ok(Presented::Secret { client_id: request.client_id, secret: request.client_secret.into() })
     });
     let issued = match read {
-        Ok(client) => shared.issue(client, &[]).await,
+        Ok(client) => shared.issue(&client, &[], &Peer::of(&parts.extensions)).await,
         Err(error) => Err(error),
     };
     span.end(outcome(&issued));
@@ -80,23 +82,8 @@ pub(crate) async fn json<C: Clock>(State(admin): State<Admin<C>>, request: Reque
 
 impl<C: Clock> Shared<C> {
     /// Authenticates the client and issues what it asks for, or all that it may have if it asks for nothing.
-    async fn issue(&self, client: ClientSecret, asked: &[String]) -> Result<IssuedToken, TokenError> {
-        let found = self.noted(self.store.account(&client.client_id).await).map_err(|_| TokenError::Unavailable)?;
-        let stored = match &found {
-            Some(found) => [Some(found.secret_sha256.as_str()), found.previous_secret_sha256.as_deref()],
-            None => [None, None],
-        };
-        // The same work whether or not the account exists.
-        let matches = secret::matches(&client.secret, stored);
-        // What an unknown client calls itself is not logged: it may be a secret in the wrong place.
-        let Some(Credentials { account, .. }) = found else {
-            tracing::warn!("token refused: unknown client");
-            return Err(TokenError::NO_MATCH);
-        };
-        if !matches {
-            tracing::warn!(client_id = %account.client_id, "token refused: wrong secret");
-            return Err(TokenError::NO_MATCH);
-        }
+    async fn issue(&self, client: &Presented, asked: &[String], peer: &Peer) -> Result<IssuedToken, TokenError> {
+        let account = self.authenticate(client, peer).await?.account;
         if !account.active {
             tracing::warn!(client_id = %account.client_id, "token refused: the account is suspended");
             return Err(TokenError::Suspended);
@@ -133,6 +120,7 @@ fn outcome(issued: &Result<IssuedToken, TokenError>) -> TokenOutcome {
             TokenError::Suspended => TokenOutcome::UnauthorizedClient,
             TokenError::UnsupportedGrantType => TokenOutcome::UnsupportedGrantType,
             TokenError::InvalidScope => TokenOutcome::InvalidScope,
+            TokenError::Limited { .. } => TokenOutcome::RateLimited,
             TokenError::Unavailable => TokenOutcome::Internal,
         },
     }
@@ -141,11 +129,15 @@ fn outcome(issued: &Result<IssuedToken, TokenError>) -> TokenOutcome {
 /// An error as RFC 6749 section 5.2 wants it.
 fn oauth_error(error: TokenError) -> Response {
     let (status, code, description) = error.parts();
+    let retry_after = retry_after(error);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Json(json!({ "error": code, "error_description": description }))).into_response();
     if status == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static("Basic realm=\"artstore\", charset=\"UTF-8\"");
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(RETRY_AFTER, seconds);
     }
     response
 }
@@ -161,9 +153,21 @@ fn json_error(error: TokenError) -> Response {
         TokenError::TooLarge => Code::FileTooLarge,
         TokenError::InvalidClient(_) => Code::Unauthorized,
         TokenError::Suspended => Code::Forbidden,
+        TokenError::Limited { .. } => Code::RateLimited,
         TokenError::Unavailable => Code::Internal,
     };
-    ProblemResponse::new(code, detail).into_response()
+    let response = ProblemResponse::new(code, detail);
+    match retry_after(error) {
+        Some(seconds) => response.with_header(RETRY_AFTER, seconds).into_response(),
+        None => response.into_response(),
+    }
+}
+
+fn retry_after(error: TokenError) -> Option<HeaderValue> {
+    match error {
+        TokenError::Limited { retry_after } => Some(retry_after.into()),
+        _ => None,
+    }
 }
 
 /// No cache keeps a token (section 5.1).

@@ -3,6 +3,7 @@
 mod accounts;
 mod elements;
 mod files;
+mod limits;
 mod rebuild;
 mod secrets;
 mod tokens;

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::logging;
 use crate::modules::{open_admin, start_admin, start_element, start_ingester};
 use crate::signals::StopSignals;
-use artstore_admin::AdminSettings;
+use artstore_admin::{AdminSettings, FailureLimits};
 use artstore_auth::SecretSource;
 use artstore_element::{ElementSettings, S3Settings, StoreSettings};
 use artstore_http::ServerSettings;
@@ -87,6 +87,13 @@ pub(crate) fn admin_settings(values: &Values) -> Result<AdminSettings, Failure> 
         .parse()
         .map_err(|error| Failure::usage(format!("admin.algorithm: {error}")))?;
     settings.element_offline_after = values.seconds("admin.element_offline_after");
+    let count = |key: &str| values.integer(key).and_then(|count| u32::try_from(count).ok()).unwrap_or(u32::MAX);
+    settings.failure_limits = FailureLimits {
+        per_client: count("admin.failures_per_client"),
+        per_address: count("admin.failures_per_address"),
+        window: values.seconds("admin.failure_window"),
+        entries: count("admin.failure_entries"),
+    };
     Ok(settings)
 }
 

@@ -16,6 +16,25 @@ pub(crate) fn admin() -> Vec<Key> {
             "30",
             "An element silent for this long is offline.",
         ),
+        Key::new(
+            "admin.failures_per_client",
+            Kind::Integer(1, 1_000_000),
+            "10",
+            "Failed authentications of one client at one address in a window; more get 429. Success is never refused.",
+        ),
+        Key::new(
+            "admin.failures_per_address",
+            Kind::Integer(1, 1_000_000),
+            "100",
+            "Failed authentications of one address in a window; of IPv6 a /64 is one address.",
+        ),
+        Key::new("admin.failure_window", Kind::Seconds(1, 86_400), "60", "That window."),
+        Key::new(
+            "admin.failure_entries",
+            Kind::Integer(8, 16_777_216),
+            "65536",
+            "Clients and addresses whose failures are remembered, 16 bytes each.",
+        ),
     ];
     [listen("\"127.0.0.1:8000\"", "\"127.0.0.1:9000\""), tls(), own.to_vec(), common()].concat()
 }
