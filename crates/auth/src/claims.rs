@@ -120,7 +120,7 @@ impl VerifyError {
 }
 
 /// A claim that must be a text and not empty.
-fn text<'a>(claims: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, VerifyError> {
+pub(crate) fn text<'a>(claims: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, VerifyError> {
     match claims.get(name) {
         None => Err(VerifyError::MissingClaim(name)),
         Some(Value::String(text)) if !text.is_empty() => Ok(text),
@@ -129,7 +129,7 @@ fn text<'a>(claims: &'a Map<String, Value>, name: &'static str) -> Result<&'a st
 }
 
 /// A claim that is a whole number of seconds, if it is there.
-fn seconds(claims: &Map<String, Value>, name: &'static str) -> Result<Option<UnixTime>, VerifyError> {
+pub(crate) fn seconds(claims: &Map<String, Value>, name: &'static str) -> Result<Option<UnixTime>, VerifyError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     value.as_u64().map(|secs| Some(UnixTime::from_secs(secs))).ok_or(VerifyError::InvalidClaim(name))
 }

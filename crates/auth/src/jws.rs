@@ -35,12 +35,24 @@ impl<'a> Compact<'a> {
 
     /// That the header asks for nothing that we do not understand, and that this is an access token (RFC 9068).
     pub(crate) fn check_header(&self) -> Result<(), VerifyError> {
-        if self.header.contains_key("crit") || self.header.contains_key("b64") {
-            return Err(VerifyError::Critical);
-        }
-        let kind = self.header.get("typ").and_then(Value::as_str).unwrap_or_default();
-        let kind = kind.to_ascii_lowercase();
+        self.check_critical()?;
+        let kind = self.kind();
         if kind == "at+jwt" || kind == "application/at+jwt" { Ok(()) } else { Err(VerifyError::Type) }
+    }
+
+    /// That the header asks for nothing that we do not understand.
+    pub(crate) fn check_critical(&self) -> Result<(), VerifyError> {
+        let demands = self.header.contains_key("crit") || self.header.contains_key("b64");
+        if demands { Err(VerifyError::Critical) } else { Ok(()) }
+    }
+
+    /// What the header says that this is, in lower case; empty if it does not say.
+    pub(crate) fn kind(&self) -> String {
+        match self.header.get("typ") {
+            None => String::new(),
+            Some(Value::String(kind)) => kind.to_ascii_lowercase(),
+            Some(_) => "not a text".to_owned(),
+        }
     }
 
     /// The identifier of the key. Keys, certificates and addresses inside a token are never looked at.
@@ -53,6 +65,23 @@ impl<'a> Compact<'a> {
     pub(crate) fn verified_payload(&self, keys: &KeySet, accepted: &[Algorithm]) -> Result<&[u8], VerifyError> {
         let (kid, algorithm) = (self.kid()?, self.algorithm(accepted)?);
         if keys.verify(kid, algorithm, self.signed.as_bytes(), &self.signature) {
+            Ok(&self.payload)
+        } else {
+            Err(VerifyError::Signature)
+        }
+    }
+
+    /// The payload, once the signature is verified by the key that the header names or, if it names none, by any of its
+    /// algorithm.
+    pub(crate) fn payload_verified_by_any(&self, keys: &KeySet, accepted: &[Algorithm]) -> Result<&[u8], VerifyError> {
+        if self.header.contains_key("kid") {
+            return if keys.contains(self.kid()?) {
+                self.verified_payload(keys, accepted)
+            } else {
+                Err(VerifyError::UnknownKey)
+            };
+        }
+        if keys.verify_by_any(self.algorithm(accepted)?, self.signed.as_bytes(), &self.signature) {
             Ok(&self.payload)
         } else {
             Err(VerifyError::Signature)

@@ -149,6 +149,12 @@ impl KeySet {
             .get(kid)
             .is_some_and(|key| key.algorithm == algorithm && key.public.verify_sig(message, signature).is_ok())
     }
+
+    /// Whether a key that is pinned to `algorithm` made this signature.
+    pub(crate) fn verify_by_any(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        let mut pinned = self.keys.values().filter(|key| key.algorithm == algorithm);
+        pinned.any(|key| key.public.verify_sig(message, signature).is_ok())
+    }
 }
 
 /// One key with its identifier, if it is a public key for signatures.

@@ -33,6 +33,7 @@
 //! What they count is declared in [`metrics`]; every failure is one of [`AuthErrorType`].
 
 mod acquire;
+mod assertion;
 mod claims;
 mod error;
 mod exchange;
@@ -55,6 +56,7 @@ mod token;
 mod transport;
 mod verifier;
 
+pub use assertion::{AssertionRules, ClientAssertion, MAX_ASSERTION_BYTES, MAX_JTI_BYTES};
 pub use claims::{Claims, ExpectedClaims};
 pub use error::AuthError;
 #[cfg(feature = "http")]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 mod answers;
+mod assertion;
 mod canary;
 mod clocks;
 mod faults;
