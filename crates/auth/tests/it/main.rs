@@ -1,6 +1,6 @@
 //! The token service and the verifier from outside, on paused time, against a scripted issuer.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "these are tests")]
 
 mod answers;
 mod assertion;
@@ -9,6 +9,7 @@ mod clocks;
 mod faults;
 mod flights;
 mod jwks;
+mod oracle;
 mod sockets;
 mod support;
 mod tokens;

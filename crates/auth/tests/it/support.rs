@@ -114,36 +114,47 @@ impl Issuer {
 
     async fn answer(self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, TransportError> {
         let (head, body) = request.into_parts();
-        let mut step = {
+        let step = {
             let mut script = self.0.lock().unwrap();
             script.steps.pop_front().unwrap_or_else(|| script.then.clone())
         };
-        let sends = !matches!(step, Step::Hang(false) | Step::Fail(_, false));
-        let body = if sends { body.collect().await.unwrap().to_bytes() } else { Bytes::new() };
+        let body = take(&step, body).await;
         let host = head.uri.authority().unwrap().to_string();
         self.0.lock().unwrap().seen.push(Seen { at: Instant::now(), host, head, body });
-        while let Step::Late(after, inner) = step {
-            tokio::time::sleep(after).await;
-            step = *inner;
-        }
-        match step {
-            Step::Answer(status, headers, body) => Ok(response(status, &headers, full(body))),
-            Step::Grant(lifetime) => {
-                let number = {
-                    let mut script = self.0.lock().unwrap();
-                    script.granted += 1;
-                    script.granted
-                };
-                Ok(response(200, &[], full(grant(&format!("canary-token-{number}"), lifetime).to_string())))
-            }
-            Step::Fail(kind, written) => Err(TransportError::new(kind, written, "scripted")),
-            Step::Hang(_) => std::future::pending().await,
-            Step::Torn => Ok(response(200, &[], torn())),
-            Step::Stalled => Ok(response(200, &[], stalled())),
-            Step::Endless => Ok(response(200, &[], endless())),
-            Step::Panic => panic!("scripted"),
-            Step::Late(..) => unreachable!(),
-        }
+        perform(step, || {
+            let mut script = self.0.lock().unwrap();
+            script.granted += 1;
+            format!("canary-token-{}", script.granted)
+        })
+        .await
+    }
+}
+
+/// The request's body, if the step is one before which a request is written.
+pub(crate) async fn take(step: &Step, body: RequestBody) -> Bytes {
+    let sends = !matches!(step, Step::Hang(false) | Step::Fail(_, false));
+    if sends { body.collect().await.unwrap().to_bytes() } else { Bytes::new() }
+}
+
+/// What the step does once the request is there; `token` makes the token of a grant.
+pub(crate) async fn perform(
+    mut step: Step,
+    token: impl FnOnce() -> String,
+) -> Result<Response<ResponseBody>, TransportError> {
+    while let Step::Late(after, inner) = step {
+        tokio::time::sleep(after).await;
+        step = *inner;
+    }
+    match step {
+        Step::Answer(status, headers, body) => Ok(response(status, &headers, full(body))),
+        Step::Grant(lifetime) => Ok(response(200, &[], full(grant(&token(), lifetime).to_string()))),
+        Step::Fail(kind, written) => Err(TransportError::new(kind, written, "scripted")),
+        Step::Hang(_) => std::future::pending().await,
+        Step::Torn => Ok(response(200, &[], torn())),
+        Step::Stalled => Ok(response(200, &[], stalled())),
+        Step::Endless => Ok(response(200, &[], endless())),
+        Step::Panic => panic!("scripted"),
+        Step::Late(..) => unreachable!(),
     }
 }
 
