@@ -1,5 +1,6 @@
 //! One acquisition: a pass over the instances, ending in a token or in the last exchange's failure, within one limit of time.
 
+use crate::client_auth::Credential;
 use crate::exchange::{Exchanged, exchange};
 use crate::metrics::{AcquisitionSpan, Trigger};
 use crate::response::Grant;
@@ -7,7 +8,6 @@ use crate::service::Inner;
 use crate::token::{Moment, usable_until};
 use crate::{AuthError, AuthErrorType, VerifyError};
 use artstore_metrics::{Clock, UnixTime};
-use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
 /// A token that is not in the cache yet.
@@ -74,18 +74,18 @@ async fn pass<C: Clock>(inner: &Inner<C>, span: &mut AcquisitionSpan<C>) -> Resu
     Err(last.unwrap_or_else(|| AuthError::new(AuthErrorType::Internal, "no instance was asked")))
 }
 
-/// The secret as its file has it now, if it is another one.
-async fn renewed_secret<C: Clock>(inner: &Inner<C>, refused: &SecretString) -> Option<SecretString> {
+/// The secret or key as its file has it now, if it is another one.
+async fn renewed_secret<C: Clock>(inner: &Inner<C>, refused: &Credential) -> Option<Credential> {
     inner.lock().secret = None;
     let renewed = inner.secret().await.ok()?;
-    (renewed.expose_secret() != refused.expose_secret()).then_some(renewed)
+    renewed.differs_from(refused).then_some(renewed)
 }
 
 /// One exchange and the checks of what it brought.
 async fn attempt<C: Clock>(
     inner: &Inner<C>,
     index: usize,
-    secret: &SecretString,
+    secret: &Credential,
     left: Duration,
     span: &mut AcquisitionSpan<C>,
 ) -> Result<Acquired, AuthError> {

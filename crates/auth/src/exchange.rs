@@ -1,16 +1,17 @@
 //! One exchange: one token request to one instance, its answer read within limits of time and size.
 
+use crate::client_auth::{Credential, assertion};
 use crate::response::{Grant, read_grant, read_refusal};
 use crate::token::Moment;
 use crate::transport::{RequestBody, Transport, read_limited};
-use crate::{AdminInstance, AuthError, AuthErrorType, AuthSettings, TokenEndpoint, TransportError};
+use crate::{AdminInstance, AuthError, AuthErrorType, AuthSettings, ClientAuthentication, TransportError};
 use artstore_metrics::{Clock, Monotonic, UnixTime};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
-use secrecy::{ExposeSecret, SecretString};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
+use secrecy::{ExposeSecret as _, SecretString};
 use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
@@ -38,7 +39,7 @@ struct Answer {
 pub(crate) async fn exchange<C: Clock>(
     settings: &AuthSettings,
     instance: &AdminInstance,
-    secret: &SecretString,
+    credential: &Credential,
     transport: &Transport,
     clock: &C,
     limit: Duration,
@@ -49,7 +50,7 @@ pub(crate) async fn exchange<C: Clock>(
         let (written, clock) = (Arc::clone(&written), clock.clone());
         move || _ = written.set(clock.monotonic())
     };
-    let request = match request(settings, instance, secret, on_first_poll) {
+    let request = match request(settings, instance, credential, sent.wall, on_first_poll) {
         Ok(request) => request,
         Err(detail) => {
             let result = Err(AuthError::new(AuthErrorType::Internal, detail));
@@ -100,38 +101,84 @@ fn read_answer(settings: &AuthSettings, answer: &Answer, now: UnixTime) -> Resul
 fn request(
     settings: &AuthSettings,
     instance: &AdminInstance,
-    secret: &SecretString,
+    credential: &Credential,
+    now: UnixTime,
     on_first_poll: impl FnOnce() + Send + Sync + 'static,
 ) -> Result<Request<RequestBody>, String> {
-    let url = instance.url(settings.endpoint.path()).map_err(|error| error.to_string())?;
+    let url = instance.url(settings.token_path()).map_err(|error| error.to_string())?;
+    let mut form = Form::new();
+    let mut authorization = None;
+    let client_id = settings.client_id.as_str();
+    match (&settings.authentication, credential) {
+        (ClientAuthentication::SecretBasic(_), Credential::Secret(secret)) => {
+            authorization = Some(basic(client_id, secret)?);
+        }
+        (ClientAuthentication::SecretPost(_), Credential::Secret(secret)) => {
+            form.add("client_id", client_id);
+            form.add("client_secret", secret.expose_secret());
+        }
+        (ClientAuthentication::PrivateKeyJwt(jwt), Credential::Key(key)) => {
+            form.add("client_id", client_id);
+            form.add("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
+            form.add("client_assertion", &assertion(jwt, key, client_id, &url.to_string(), now)?);
+        }
+        (ClientAuthentication::TlsClientAuth, Credential::Certificate) => form.add("client_id", client_id),
+        (ClientAuthentication::OriginalJson(_), Credential::Secret(secret)) => {
+            let body = serde_json::json!({"client_id": client_id, "client_secret": secret.expose_secret()});
+            return finish(url, "application/json", None, body.to_string(), on_first_poll);
+        }
+        (
+            ClientAuthentication::SecretBasic(_)
+            | ClientAuthentication::SecretPost(_)
+            | ClientAuthentication::PrivateKeyJwt(_)
+            | ClientAuthentication::TlsClientAuth
+            | ClientAuthentication::OriginalJson(_),
+            _,
+        ) => return Err("the credential is of another method".to_owned()),
+    }
+    if !settings.scope.is_empty() {
+        form.add("scope", &settings.scope.join(" "));
+    }
+    for (name, value) in &settings.parameters {
+        form.add(name, value);
+    }
+    finish(url, "application/x-www-form-urlencoded", authorization, form.0, on_first_poll)
+}
+
+fn finish(
+    url: Uri,
+    content_type: &'static str,
+    authorization: Option<HeaderValue>,
+    body: String,
+    on_first_poll: impl FnOnce() + Send + Sync + 'static,
+) -> Result<Request<RequestBody>, String> {
     let mut request = Request::builder()
         .method(Method::POST)
         .uri(url)
         .header(header::ACCEPT, "application/json")
-        .header(header::CACHE_CONTROL, "no-store");
-    let body = match settings.endpoint {
-        TokenEndpoint::OAuth => {
-            request = request
-                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .header(header::AUTHORIZATION, basic(&settings.client_id, secret)?);
-            form(&settings.scope)
-        }
-        TokenEndpoint::OriginalJson => {
-            request = request.header(header::CONTENT_TYPE, "application/json");
-            serde_json::json!({"client_id": settings.client_id, "client_secret": secret.expose_secret()}).to_string()
-        }
-    };
-    request = request.header(header::CONTENT_LENGTH, body.len());
+        .header(header::CACHE_CONTROL, "no-store")
+        .header(header::CONTENT_TYPE, content_type)
+        .header(header::CONTENT_LENGTH, body.len());
+    if let Some(authorization) = authorization {
+        request = request.header(header::AUTHORIZATION, authorization);
+    }
     request.body(RequestBody::new(body.into(), on_first_poll)).map_err(|error| error.to_string())
 }
 
-fn form(scope: &[String]) -> String {
-    let mut form = "grant_type=client_credentials".to_owned();
-    if !scope.is_empty() {
-        form.push_str("&scope=");
-        form_encode(&scope.join(" "), &mut form);
+/// The body of a token request.
+struct Form(String);
+
+impl Form {
+    fn new() -> Self {
+        Self("grant_type=client_credentials".to_owned())
     }
-    form
+
+    fn add(&mut self, name: &str, value: &str) {
+        self.0.push('&');
+        form_encode(name, &mut self.0);
+        self.0.push('=');
+        form_encode(value, &mut self.0);
+    }
 }
 
 /// RFC 6749, 2.3.1: identifier and secret are form-encoded before they are joined.

@@ -20,7 +20,7 @@
 //! let instances = vec![AdminInstance::parse("https://127.0.0.1:8000")?];
 //! let metrics = AuthMetrics::new(&Registry::new(), &instances, SystemClock::new());
 //! let settings = AuthSettings::new("ingester", SecretSource::File("/run/secrets/ingester".into()), instances);
-//! # let settings = AuthSettings { secret: SecretSource::inline("s"), ..settings };
+//! # let settings = AuthSettings { authentication: SecretSource::inline("s").into(), ..settings };
 //! let service = AuthService::new(settings, transport, metrics, SystemClock::new())?;
 //!
 //! let token = service.access_token().await?;
@@ -35,6 +35,7 @@
 mod acquire;
 mod assertion;
 mod claims;
+mod client_auth;
 mod error;
 mod exchange;
 #[cfg(feature = "http")]
@@ -50,6 +51,7 @@ mod response;
 mod secret;
 mod service;
 mod settings;
+mod signing;
 mod state;
 mod taxonomy;
 mod token;
@@ -58,6 +60,7 @@ mod verifier;
 
 pub use assertion::{AssertionRules, ClientAssertion, MAX_ASSERTION_BYTES, MAX_JTI_BYTES};
 pub use claims::{Claims, ExpectedClaims};
+pub use client_auth::{AssertionAudience, ClientAuthentication, PrivateKeyJwt};
 pub use error::AuthError;
 #[cfg(feature = "http")]
 pub use http_transport::http_transport;

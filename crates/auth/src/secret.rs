@@ -1,4 +1,4 @@
-//! The client secret: given directly, or kept in a file that is read again when the issuer refuses it.
+//! The client secret or private key: given directly, or kept in a file that is read again when the issuer refuses it.
 
 use secrecy::SecretString;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 /// The longest secret file that is read.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
-/// Where the client secret comes from.
+/// Where the client secret, or the PEM of a private key, comes from.
 #[derive(Clone)]
 pub enum SecretSource {
     /// The secret itself.
@@ -23,29 +23,26 @@ impl SecretSource {
         Self::Inline(SecretString::from(secret.into()))
     }
 
-    /// Reads the secret. The error says what is wrong without any of the file's content.
-    pub(crate) async fn read(&self) -> Result<SecretString, String> {
+    /// Reads the secret, or what else this is. The error says what is wrong without any of the file's content.
+    pub(crate) async fn read(&self, what: &str) -> Result<SecretString, String> {
+        let describe = |error: std::io::Error| format!("the {what} file cannot be read: {}", error.kind());
         match self {
             Self::Inline(secret) => Ok(secret.clone()),
             Self::File(path) => {
-                let file = tokio::fs::File::open(path).await.map_err(|error| describe(&error))?;
+                let file = tokio::fs::File::open(path).await.map_err(describe)?;
                 let mut text = String::new();
-                file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text).await.map_err(|error| describe(&error))?;
+                file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text).await.map_err(describe)?;
                 if text.len() as u64 > MAX_SECRET_BYTES {
-                    return Err("the secret file is larger than 64 KiB".to_owned());
+                    return Err(format!("the {what} file is larger than 64 KiB"));
                 }
                 let secret = text.trim_end();
                 if secret.is_empty() {
-                    return Err("the secret file is empty".to_owned());
+                    return Err(format!("the {what} file is empty"));
                 }
                 Ok(SecretString::from(secret.to_owned()))
             }
         }
     }
-}
-
-fn describe(error: &std::io::Error) -> String {
-    format!("the secret file cannot be read: {}", error.kind())
 }
 
 impl std::fmt::Debug for SecretSource {
@@ -67,15 +64,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         std::fs::write(&path, "s3cret \r\n\n").unwrap();
-        assert_eq!(SecretSource::File(path).read().await.unwrap().expose_secret(), "s3cret");
-        assert_eq!(SecretSource::inline("x").read().await.unwrap().expose_secret(), "x");
+        assert_eq!(SecretSource::File(path).read("secret").await.unwrap().expose_secret(), "s3cret");
+        assert_eq!(SecretSource::inline("x").read("secret").await.unwrap().expose_secret(), "x");
     }
 
     #[tokio::test]
     async fn what_cannot_be_a_secret_is_refused_in_words() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
-        let read = |path: PathBuf| async { SecretSource::File(path).read().await.map(|_| ()).unwrap_err() };
+        let read = |path: PathBuf| async { SecretSource::File(path).read("secret").await.map(|_| ()).unwrap_err() };
         assert_eq!(read(path.clone()).await, "the secret file cannot be read: entity not found");
         std::fs::write(&path, "\n").unwrap();
         assert_eq!(read(path.clone()).await, "the secret file is empty");

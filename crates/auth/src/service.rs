@@ -1,6 +1,7 @@
 //! The token service: one token, cached, fetched by one task at a time, refreshed before it ends.
 
 use crate::acquire::{Acquired, acquire};
+use crate::client_auth::Credential;
 use crate::metrics::{TokenCheck, Trigger};
 use crate::state::{Failure, Flight, FlightResult, State};
 use crate::token::{Held, Moment};
@@ -11,7 +12,6 @@ use crate::{
 };
 use arc_swap::ArcSwapOption;
 use artstore_metrics::{Clock, Monotonic, SystemClock};
-use secrecy::SecretString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -226,13 +226,13 @@ impl<C: Clock> Inner<C> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The secret as it was read last, or from its source.
-    pub(crate) async fn secret(&self) -> Result<SecretString, AuthError> {
+    /// The secret or key as it was read last, or from its source.
+    pub(crate) async fn secret(&self) -> Result<Credential, AuthError> {
         let known = self.lock().secret.clone();
         if let Some(secret) = known {
             return Ok(secret);
         }
-        let read = self.settings.secret.read().await;
+        let read = self.settings.authentication.read().await;
         let secret = read.map_err(|detail| AuthError::new(AuthErrorType::Internal, detail))?;
         self.lock().secret = Some(secret.clone());
         Ok(secret)

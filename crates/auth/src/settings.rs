@@ -1,27 +1,17 @@
 //! What an [`AuthService`](crate::AuthService) is told at construction, with its defaults.
 
-use crate::{AdminInstance, ExpectedClaims, SecretSource};
+use crate::{AdminInstance, ClientAuthentication, ExpectedClaims};
 use artstore_metrics::Monotonic;
+use std::borrow::Cow;
 use std::time::Duration;
 
-/// Which token endpoint is spoken to, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where the token endpoint is.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenEndpoint {
-    /// RFC 6749: `POST /oauth2/token`, form body, HTTP Basic.
-    OAuth,
-    /// The original's: `POST /api/v1/auth/token`, JSON body with id and secret.
-    OriginalJson,
-}
-
-impl TokenEndpoint {
-    /// The path below the instance's base URL.
-    #[must_use]
-    pub const fn path(self) -> &'static str {
-        match self {
-            Self::OAuth => "/oauth2/token",
-            Self::OriginalJson => "/api/v1/auth/token",
-        }
-    }
+    /// Where the Admin Module has it: `/oauth2/token`, or `/api/v1/auth/token` for [`ClientAuthentication::OriginalJson`].
+    Standard,
+    /// At this path below the instance's base URL.
+    Path(Cow<'static, str>),
 }
 
 /// How long to leave an ailing issuer alone after a failed acquisition: `floor` plus a random share of `base`, doubled with
@@ -74,14 +64,16 @@ impl Backoff {
 pub struct AuthSettings {
     /// The service account.
     pub client_id: String,
-    /// Its secret.
-    pub secret: SecretSource,
+    /// How it shows who it is.
+    pub authentication: ClientAuthentication,
     /// The Admin Module's instances, tried in turn, beginning with the one that answered last.
     pub instances: Vec<AdminInstance>,
-    /// Which endpoint is used. Default [`TokenEndpoint::OAuth`].
+    /// Where tokens are asked for. Default [`TokenEndpoint::Standard`].
     pub endpoint: TokenEndpoint,
     /// The scopes to ask for; none means all that the account has. A narrower grant is a failure.
     pub scope: Vec<String>,
+    /// Further parameters of the form, such as `resource` (RFC 8707) or what else an issuer wants. Default none.
+    pub parameters: Vec<(String, String)>,
     /// What the received token's own claims must say; `None` for issuers whose tokens are opaque. Default `None`.
     pub expected: Option<ExpectedClaims>,
     /// The limit of one exchange, from its start to the end of its answer. 10 s.
@@ -97,18 +89,38 @@ pub struct AuthSettings {
 impl AuthSettings {
     /// Settings with the defaults for everything that has one.
     #[must_use]
-    pub fn new(client_id: impl Into<String>, secret: SecretSource, instances: Vec<AdminInstance>) -> Self {
+    pub fn new(
+        client_id: impl Into<String>,
+        authentication: impl Into<ClientAuthentication>,
+        instances: Vec<AdminInstance>,
+    ) -> Self {
         Self {
             client_id: client_id.into(),
-            secret,
+            authentication: authentication.into(),
             instances,
-            endpoint: TokenEndpoint::OAuth,
+            endpoint: TokenEndpoint::Standard,
             scope: Vec::new(),
+            parameters: Vec::new(),
             expected: None,
             timeout: Duration::from_secs(10),
             acquisition_limit: Duration::from_secs(30),
             backoff: Backoff::default(),
             max_response_bytes: 64 * 1024,
+        }
+    }
+
+    /// The path of the token endpoint below an instance's base URL.
+    pub(crate) fn token_path(&self) -> &str {
+        match (&self.endpoint, &self.authentication) {
+            (TokenEndpoint::Path(path), _) => path,
+            (TokenEndpoint::Standard, ClientAuthentication::OriginalJson(_)) => "/api/v1/auth/token",
+            (
+                TokenEndpoint::Standard,
+                ClientAuthentication::SecretBasic(_)
+                | ClientAuthentication::SecretPost(_)
+                | ClientAuthentication::PrivateKeyJwt(_)
+                | ClientAuthentication::TlsClientAuth,
+            ) => "/oauth2/token",
         }
     }
 
@@ -121,6 +133,14 @@ impl AuthSettings {
         }
         if self.timeout.is_zero() || self.acquisition_limit.is_zero() || self.backoff.floor.is_zero() {
             return Err(SettingsError::ZeroLimit);
+        }
+        if let ClientAuthentication::PrivateKeyJwt(jwt) = &self.authentication
+            && jwt.lifetime.as_secs() == 0
+        {
+            return Err(SettingsError::ZeroLimit);
+        }
+        if matches!(&self.endpoint, TokenEndpoint::Path(path) if !path.starts_with('/')) {
+            return Err(SettingsError::Path);
         }
         let in_scope = |c: char| matches!(c, '\x21' | '\x23'..='\x5b' | '\x5d'..='\x7e');
         if !self.scope.iter().all(|scope| !scope.is_empty() && scope.chars().all(in_scope)) {
@@ -145,6 +165,9 @@ pub enum SettingsError {
     /// A scope has characters that RFC 6749 does not allow.
     #[error("a scope is empty or holds characters other than printable ASCII without space, quote and backslash")]
     Scope,
+    /// A path of an endpoint does not begin with a slash.
+    #[error("the path of an endpoint must begin with a slash")]
+    Path,
     /// The metrics were made for other instances.
     #[error("the metrics do not know this Admin Module instance")]
     UnknownInstance,
@@ -159,6 +182,7 @@ pub enum SettingsError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{PrivateKeyJwt, SecretSource};
 
     fn settings() -> AuthSettings {
         let instance = AdminInstance::parse("https://admin:8000").unwrap();
@@ -170,8 +194,7 @@ mod tests {
         let settings = settings();
         assert_eq!(settings.check(), Ok(()));
         assert_eq!((settings.timeout.as_secs(), settings.acquisition_limit.as_secs()), (10, 30));
-        assert_eq!((settings.endpoint.path(), settings.max_response_bytes), ("/oauth2/token", 65_536));
-        assert_eq!(TokenEndpoint::OriginalJson.path(), "/api/v1/auth/token");
+        assert_eq!((settings.token_path(), settings.max_response_bytes), ("/oauth2/token", 65_536));
         assert!(!format!("{settings:?}").contains("canary"));
     }
 
@@ -187,6 +210,15 @@ mod tests {
         assert_eq!(refused(|s| s.timeout = Duration::ZERO), SettingsError::ZeroLimit);
         assert_eq!(refused(|s| s.acquisition_limit = Duration::ZERO), SettingsError::ZeroLimit);
         assert_eq!(refused(|s| s.backoff.floor = Duration::ZERO), SettingsError::ZeroLimit);
+        assert_eq!(refused(|s| s.endpoint = TokenEndpoint::Path("token".into())), SettingsError::Path);
+        let short_lived = |s: &mut AuthSettings| {
+            let jwt = PrivateKeyJwt {
+                lifetime: Duration::from_millis(999),
+                ..PrivateKeyJwt::new(SecretSource::inline("k"), "i")
+            };
+            s.authentication = jwt.into();
+        };
+        assert_eq!(refused(short_lived), SettingsError::ZeroLimit);
         assert_eq!(refused(|s| s.scope = vec!["a b".into()]), SettingsError::Scope);
         assert_eq!(refused(|s| s.scope = vec![String::new()]), SettingsError::Scope);
     }

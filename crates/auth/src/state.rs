@@ -1,10 +1,10 @@
 //! What an [`AuthService`](crate::AuthService) remembers between calls, and what it tells about itself to a health check.
 
 use crate::AuthError;
+use crate::client_auth::Credential;
 use crate::metrics::Trigger;
 use crate::token::AccessToken;
 use artstore_metrics::Monotonic;
-use secrecy::SecretString;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -61,8 +61,8 @@ pub(crate) struct State {
     pub(crate) started: Option<Monotonic>,
     /// The instance that is asked first: the one that answered last.
     pub(crate) preferred: usize,
-    /// The secret as it was last read.
-    pub(crate) secret: Option<SecretString>,
+    /// The secret or key as it was last read.
+    pub(crate) secret: Option<Credential>,
     pub(crate) keeper: Option<JoinHandle<()>>,
     pub(crate) closed: bool,
 }

@@ -1,7 +1,7 @@
 //! What is sent to the issuer, to the byte.
 
 use crate::support::{Issuer, Rig, SECRET, Step, grant};
-use artstore_auth::{AdminInstance, SecretSource, TokenEndpoint};
+use artstore_auth::{AdminInstance, ClientAuthentication, SecretSource};
 use serde_json::json;
 
 #[tokio::test(start_paused = true)]
@@ -9,7 +9,7 @@ async fn the_oauth_form_is_basic_and_a_form_body() {
     let rig = Rig::with(Issuer::new([], Step::Grant(1800)), |settings| {
         settings.scope = vec!["storage:write".to_owned(), "a b".replace(' ', "+")];
         settings.client_id = "in gester:é".to_owned();
-        settings.secret = SecretSource::inline("p:w/+ ~*");
+        settings.authentication = SecretSource::inline("p:w/+ ~*").into();
     });
     rig.service.access_token().await.unwrap();
     let seen = &rig.issuer.seen()[0];
@@ -43,7 +43,7 @@ async fn the_originals_form_is_json_without_basic() {
     let mut answer = grant("canary-token-1", 1800);
     answer["issued_at"] = json!("2026-11-24T08:00:00Z");
     let rig = Rig::with(Issuer::new([], Step::json(200, &answer)), |settings| {
-        settings.endpoint = TokenEndpoint::OriginalJson;
+        settings.authentication = ClientAuthentication::OriginalJson(SecretSource::inline(SECRET));
     });
     let token = rig.service.access_token().await.unwrap();
     assert_eq!(token.authorization(), "Bearer canary-token-1");

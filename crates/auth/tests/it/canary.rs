@@ -2,7 +2,8 @@
 
 use crate::support::{AUDIENCE, ISSUER, Issuer, Rig, SECRET, SigningKey, Step, claims, grant, jwks, pass, test_clock};
 use artstore_auth::{
-    Algorithm, AuthErrorType, JwksSource, KeySet, Rejection, TokenEndpoint, TokenVerifier, VerifierSettings,
+    Algorithm, AuthErrorType, ClientAuthentication, JwksSource, KeySet, Rejection, SecretSource, TokenVerifier,
+    VerifierSettings,
 };
 use artstore_metrics::{Clock, Format};
 use http::HeaderMap;
@@ -53,9 +54,13 @@ async fn no_secret_and_no_token_shows_anywhere() {
         Step::Hang(true),
         Step::Fail(AuthErrorType::Tls, false),
     ];
-    for endpoint in [TokenEndpoint::OAuth, TokenEndpoint::OriginalJson] {
+    let forms =
+        [ClientAuthentication::SecretBasic, ClientAuthentication::SecretPost, ClientAuthentication::OriginalJson];
+    for form in forms {
         for fault in faults.clone() {
-            let rig = Rig::with(Issuer::new([], fault), |settings| settings.endpoint = endpoint);
+            let rig = Rig::with(Issuer::new([], fault), |settings| {
+                settings.authentication = form(SecretSource::inline(SECRET))
+            });
             match rig.service.access_token().await {
                 Ok(token) => {
                     assert_clean(&format!("{token:?} {:?}", token.authorization()));

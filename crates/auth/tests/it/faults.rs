@@ -202,7 +202,7 @@ async fn an_unreadable_secret_is_an_internal_error_before_any_exchange_and_heals
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");
     let source = SecretSource::File(path.clone());
-    let rig = Rig::with(Issuer::new([], Step::Grant(1800)), |settings| settings.secret = source);
+    let rig = Rig::with(Issuer::new([], Step::Grant(1800)), |settings| settings.authentication = source.into());
     let error = rig.service.access_token().await.unwrap_err();
     assert_eq!(error.to_string(), "internal: the secret file cannot be read: entity not found");
     assert_eq!(rig.issuer.requests(), 0);

@@ -255,7 +255,9 @@ async fn a_rotated_secret_is_read_again_within_the_acquisition() {
     std::fs::write(&path, "old\n").unwrap();
     let invalid = Step::json(401, &serde_json::json!({"error": "invalid_client"}));
     let source = SecretSource::File(path.clone());
-    let rig = Rig::with(Issuer::new([Step::Grant(1800)], invalid.clone()), |settings| settings.secret = source);
+    let rig = Rig::with(Issuer::new([Step::Grant(1800)], invalid.clone()), |settings| {
+        settings.authentication = source.into()
+    });
     let token = rig.service.access_token().await.unwrap();
     rig.service.invalidate(token.generation());
     pass(Duration::from_secs(5)).await;

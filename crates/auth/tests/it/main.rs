@@ -9,6 +9,7 @@ mod clocks;
 mod faults;
 mod flights;
 mod jwks;
+mod methods;
 mod oracle;
 mod sockets;
 mod support;
