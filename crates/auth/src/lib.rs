@@ -34,6 +34,7 @@
 
 mod acquire;
 mod assertion;
+mod cache;
 mod claims;
 mod client_auth;
 mod error;

@@ -3,7 +3,7 @@
 use crate::{AdminInstance, AuthErrorType};
 use artstore_metrics::{
     Clock, Counter, EventLock, Family, Gauge, GaugeGuard, Histogram, Label, LabelValue, Monotonic, Outcome, Registry,
-    Row, Rows, SystemClock, UnixTime, label_enum,
+    Row, Rows, Shards, SystemClock, UnixTime, label_enum,
 };
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -173,9 +173,9 @@ pub struct AuthMetrics<C: Clock = SystemClock> {
     events: EventLock,
     instances: Arc<[Box<str>]>,
     requests: Counter<Outcome<AuthErrorType>>,
-    source: Counter<Source>,
     refresh: Counter<(Status, Trigger)>,
     validation: Counter<TokenCheck>,
+    hits: Shards<TokenCheck>,
     errors: Counter<ErrorRow>,
     acquisition_duration: Histogram,
     refresh_duration: Histogram,
@@ -198,13 +198,14 @@ impl<C: Clock> AuthMetrics<C> {
                 origins.push(instance.origin().into());
             }
         }
+        let validation = registry.counter(&VALIDATION);
         let metrics = Self {
             clock,
             events: registry.event_lock(),
             requests: registry.counter(&REQUESTS),
-            source: registry.counter(&SOURCE),
             refresh: registry.counter(&REFRESH),
-            validation: registry.counter(&VALIDATION),
+            hits: registry.shards(&validation),
+            validation,
             errors: registry.counter_of_rows(&ERRORS, &error_rows(&origins)),
             acquisition_duration: registry.histogram(&ACQUISITION_DURATION),
             refresh_duration: registry.histogram(&REFRESH_DURATION),
@@ -226,10 +227,17 @@ impl<C: Clock> AuthMetrics<C> {
                 samples.float(&[], left.as_secs_f64());
             }
         });
-        let source = self.source.clone();
+        // What a caller found says where its answer came from, so one counter tells both.
+        let validation = self.validation.clone();
+        registry.computed(&SOURCE, move |samples| {
+            for source in Source::ALL {
+                samples.integer(&[source.label()], callers(&validation, *source));
+            }
+        });
+        let validation = self.validation.clone();
         registry.computed(&HIT_RATE, move |samples| {
-            let hits = source.value(Source::Cache);
-            samples.float(&[], cache_hit_rate(hits, hits + source.value(Source::FreshRequest)));
+            let hits = callers(&validation, Source::Cache);
+            samples.float(&[], cache_hit_rate(hits, hits + callers(&validation, Source::FreshRequest)));
         });
     }
 
@@ -238,14 +246,15 @@ impl<C: Clock> AuthMetrics<C> {
         self.instances.iter().position(|origin| **origin == *instance.origin())
     }
 
-    /// A caller looked at the cached token. What it found says where its answer will come from.
+    /// A caller that the cache does not answer looked at the cached token.
     pub(crate) fn checked(&self, check: TokenCheck) {
         let _event = self.events.event();
         self.validation.inc(check);
-        self.source.inc(match check {
-            TokenCheck::Valid | TokenCheck::ExpiringSoon => Source::Cache,
-            TokenCheck::Expired | TokenCheck::Missing => Source::FreshRequest,
-        });
+    }
+
+    /// For the cache, which counts what it answers, one shard for each thread.
+    pub(crate) fn cache_hits(&self) -> Shards<TokenCheck> {
+        self.hits.clone()
     }
 
     /// A caller waits until the guard is dropped.
@@ -303,6 +312,15 @@ fn time_left<C: Clock>(published: Published, clock: &C) -> Option<Duration> {
         Published::Invalidated => Some(Duration::ZERO),
         Published::Until { wall, monotonic } => Some(wall.since(clock.wall()).min(monotonic.since(clock.monotonic()))),
     }
+}
+
+/// How many callers had their answer from there.
+fn callers(validation: &Counter<TokenCheck>, source: Source) -> u64 {
+    let from = |check: &&TokenCheck| match check {
+        TokenCheck::Valid | TokenCheck::ExpiringSoon => source == Source::Cache,
+        TokenCheck::Expired | TokenCheck::Missing => source == Source::FreshRequest,
+    };
+    TokenCheck::ALL.iter().filter(from).map(|check| validation.value(*check)).sum()
 }
 
 fn error_rows(origins: &[Box<str>]) -> Rows {
@@ -413,10 +431,9 @@ mod tests {
         assert_eq!(
             registry.families(),
             [
-                &REQUESTS,
-                &SOURCE,
-                &REFRESH,
                 &VALIDATION,
+                &REQUESTS,
+                &REFRESH,
                 &ERRORS,
                 &ACQUISITION_DURATION,
                 &REFRESH_DURATION,
@@ -424,6 +441,7 @@ mod tests {
                 &WAITERS,
                 &JWKS_FETCHES,
                 &TTL,
+                &SOURCE,
                 &HIT_RATE,
             ]
         );

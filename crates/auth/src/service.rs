@@ -1,6 +1,7 @@
 //! The token service: one token, cached, fetched by one task at a time, refreshed before it ends.
 
 use crate::acquire::{Acquired, acquire};
+use crate::cache::{Cache, Found};
 use crate::client_auth::Credential;
 use crate::metrics::{TokenCheck, Trigger};
 use crate::state::{Failure, Flight, FlightResult, State};
@@ -10,7 +11,6 @@ use crate::{
     AccessToken, AuthError, AuthErrorType, AuthMetrics, AuthSettings, AuthState, SettingsError, TokenState,
     TokenVerifier,
 };
-use arc_swap::ArcSwapOption;
 use artstore_metrics::{Clock, Monotonic, SystemClock};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub(crate) struct Inner<C: Clock> {
     pub(crate) verifier: Option<TokenVerifier<C>>,
     pub(crate) metrics: AuthMetrics<C>,
     pub(crate) clock: C,
-    cached: ArcSwapOption<Held>,
+    cache: Cache,
     state: Mutex<State>,
     cancel: CancellationToken,
     wake: Arc<Notify>,
@@ -102,13 +102,13 @@ impl<C: Clock> AuthService<C> {
         let place = |instance| metrics.instance(instance).ok_or(SettingsError::UnknownInstance);
         let places = settings.instances.iter().map(place).collect::<Result<_, _>>()?;
         let inner = Inner {
+            cache: Cache::new(metrics.cache_hits()),
             settings,
             places,
             transport,
             verifier,
             metrics,
             clock,
-            cached: ArcSwapOption::empty(),
             state: Mutex::new(State::new()),
             cancel: CancellationToken::new(),
             wake: Arc::default(),
@@ -121,22 +121,21 @@ impl<C: Clock> AuthService<C> {
     /// # Errors
     /// If the acquisition that this call started or joined failed, or the last one did and its pause is not over.
     pub async fn access_token(&self) -> Result<AccessToken, AuthError> {
-        let now = self.inner.now();
-        let (check, token) = match &*self.inner.cached.load() {
-            None => (TokenCheck::Missing, None),
-            Some(held) => (held.check(now), Some(held.token.clone())),
-        };
-        self.inner.metrics.checked(check);
-        match (check, token) {
-            (TokenCheck::Valid, Some(token)) => Ok(token),
-            (TokenCheck::ExpiringSoon, Some(token)) => {
-                // The keeper refreshes in time; this is for clocks that jumped.
-                self.inner.refresh_if_due();
-                Ok(token)
-            }
-            (TokenCheck::Expired | TokenCheck::Missing | TokenCheck::Valid | TokenCheck::ExpiringSoon, _) => {
-                self.wait_for(false).await
-            }
+        match self.inner.cached(AccessToken::clone) {
+            Ok(token) => Ok(token),
+            Err(_) => self.wait_for(false).await,
+        }
+    }
+
+    /// Lends a usable token, for instance to copy [`AccessToken::header`] into a request: as [`access_token`](Self::access_token),
+    /// but a call that the cache answers touches no reference count, not even one of this thread's own.
+    ///
+    /// # Errors
+    /// As [`access_token`](Self::access_token).
+    pub async fn with_access_token<R>(&self, lend: impl FnOnce(&AccessToken) -> R) -> Result<R, AuthError> {
+        match self.inner.cached(lend) {
+            Ok(result) => Ok(result),
+            Err(lend) => self.wait_for(false).await.map(|token| lend(&token)),
         }
     }
 
@@ -144,9 +143,9 @@ impl<C: Clock> AuthService<C> {
     /// number of late refusals cost one fetch.
     pub fn invalidate(&self, generation: u64) {
         let mut state = self.inner.lock();
-        let refused = self.inner.cached.load().as_ref().is_some_and(|held| held.token.generation() == generation);
+        let refused = self.inner.cache.load().as_ref().is_some_and(|held| held.token.generation() == generation);
         if refused && !state.closed {
-            self.inner.cached.store(None);
+            self.inner.cache.store(None);
             state.absence = Trigger::Manual;
             self.inner.metrics.token_invalidated();
         }
@@ -176,7 +175,7 @@ impl<C: Clock> AuthService<C> {
     pub fn state(&self) -> AuthState {
         let now = self.inner.now();
         let state = self.inner.lock();
-        let token = match &*self.inner.cached.load() {
+        let token = match &*self.inner.cache.load() {
             _ if state.closed => TokenState::Closed,
             None => TokenState::Missing,
             Some(held) => match held.check(now) {
@@ -193,7 +192,7 @@ impl<C: Clock> AuthService<C> {
         state.closed = true;
         state.failure = None;
         state.secret = None;
-        self.inner.cached.store(None);
+        self.inner.cache.store(None);
         self.inner.metrics.token_closed();
         self.inner.cancel.cancel();
     }
@@ -238,9 +237,33 @@ impl<C: Clock> Inner<C> {
         Ok(secret)
     }
 
+    /// Counts a caller and lends it the token, if the cache has a usable one; otherwise gives the borrower back.
+    #[inline]
+    fn cached<R, L: FnOnce(&AccessToken) -> R>(self: &Arc<Self>, lend: L) -> Result<R, L> {
+        self.cache.repeat(&self.clock, lend).or_else(|lend| self.look(lend))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look<R, L: FnOnce(&AccessToken) -> R>(self: &Arc<Self>, lend: L) -> Result<R, L> {
+        match self.cache.look(&self.clock, lend) {
+            Found::Lent(check, result) => {
+                if check == TokenCheck::ExpiringSoon {
+                    // The keeper refreshes in time; this is for clocks that jumped.
+                    self.refresh_if_due();
+                }
+                Ok(result)
+            }
+            Found::Nothing(check, lend) => {
+                self.metrics.checked(check);
+                Err(lend)
+            }
+        }
+    }
+
     /// Whether this very token is in the cache and usable.
     fn is_usable(&self, token: &AccessToken) -> bool {
-        match &*self.cached.load() {
+        match &*self.cache.load() {
             Some(held) if held.token.generation() == token.generation() => !held.usable_for(self.now()).is_zero(),
             Some(_) | None => false,
         }
@@ -253,7 +276,7 @@ impl<C: Clock> Inner<C> {
         if state.closed {
             return Next::Answer(Err(AuthError::closed()));
         }
-        let cached = self.cached.load();
+        let cached = self.cache.load();
         let usable = cached.as_ref().filter(|held| !held.usable_for(now).is_zero());
         if let (false, Some(held)) = (forced, usable) {
             return Next::Answer(Ok(held.token.clone()));
@@ -290,7 +313,8 @@ impl<C: Clock> Inner<C> {
         let flying = Flying { inner: Arc::clone(self), id };
         runtime.spawn(async move { flying.fly(trigger, start, &sender).await });
         if state.keeper.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
-            let keeper = keep(Arc::downgrade(self), Arc::clone(&self.wake), self.cancel.clone());
+            self.cache.keeper_came();
+            let keeper = keep(Keeper(Arc::downgrade(self)), Arc::clone(&self.wake), self.cancel.clone());
             state.keeper = Some(runtime.spawn(keeper));
         }
         Some(result)
@@ -300,7 +324,7 @@ impl<C: Clock> Inner<C> {
     fn refresh_if_due(self: &Arc<Self>) -> Duration {
         let now = self.now();
         let mut state = self.lock();
-        let cached = self.cached.load();
+        let cached = self.cache.load();
         let Some(held) = &*cached else { return KEEPER_LOOKS_EVERY };
         if state.closed || state.flight.is_some() {
             return KEEPER_LOOKS_EVERY;
@@ -317,6 +341,18 @@ impl<C: Clock> Inner<C> {
         wait.min(KEEPER_LOOKS_EVERY)
     }
 
+    /// Ends the threads' copies of a token that is past its use, and says when to look again.
+    fn end_copies_if_due(&self) -> Duration {
+        let Some(left) = self.cache.load().as_ref().map(|held| held.usable_for(self.now())) else {
+            return KEEPER_LOOKS_EVERY;
+        };
+        if left.is_zero() {
+            self.cache.end_copies();
+            return KEEPER_LOOKS_EVERY;
+        }
+        left
+    }
+
     /// Takes in how an acquisition ended.
     fn land(&self, result: Result<Acquired, AuthError>) -> FlightResult {
         let mut state = self.lock();
@@ -330,7 +366,7 @@ impl<C: Clock> Inner<C> {
                 let token = AccessToken::new(grant.authorization, state.generation, instance);
                 let held = Held::new(token.clone(), sent, grant.lifetime, claimed);
                 self.metrics.token_published(held.expires.wall, held.expires.monotonic);
-                self.cached.store(Some(Arc::new(held)));
+                self.cache.store(Some(held));
                 (state.failure, state.failures, state.preferred) = (None, 0, instance);
                 Ok(token)
             }
@@ -389,10 +425,22 @@ impl<C: Clock> Drop for Flying<C> {
     }
 }
 
-/// Refreshes the token in the background, as long as the service is there.
-async fn keep<C: Clock>(service: Weak<Inner<C>>, wake: Arc<Notify>, cancel: CancellationToken) {
+/// The task that refreshes the token in the background, as long as the service is there.
+struct Keeper<C: Clock>(Weak<Inner<C>>);
+
+impl<C: Clock> Drop for Keeper<C> {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.cache.keeper_left();
+        }
+    }
+}
+
+async fn keep<C: Clock>(keeper: Keeper<C>, wake: Arc<Notify>, cancel: CancellationToken) {
     loop {
-        let Some(pause) = service.upgrade().map(|inner| inner.refresh_if_due()) else { return };
+        let Some(inner) = keeper.0.upgrade() else { return };
+        let pause = inner.refresh_if_due().min(inner.end_copies_if_due());
+        drop(inner);
         tokio::select! {
             biased;
             () = cancel.cancelled() => return,

@@ -3,11 +3,14 @@
 use crate::metrics::TokenCheck;
 use artstore_metrics::{Clock, Monotonic, UnixTime};
 use http::HeaderValue;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An access token. Its only form is the header that carries it; `Debug` shows none of it.
 #[derive(Clone)]
-pub struct AccessToken {
+pub struct AccessToken(Arc<Parts>);
+
+struct Parts {
     authorization: HeaderValue,
     generation: u64,
     instance: usize,
@@ -15,29 +18,46 @@ pub struct AccessToken {
 
 impl AccessToken {
     pub(crate) fn new(authorization: HeaderValue, generation: u64, instance: usize) -> Self {
-        Self { authorization, generation, instance }
+        Self(Arc::new(Parts { authorization, generation, instance }))
+    }
+
+    /// The same token in memory of its own: cloning one does not touch what cloning the other does.
+    pub(crate) fn detached(&self) -> Self {
+        let mut copy = HeaderValue::from_bytes(self.0.authorization.as_bytes());
+        if let Ok(copy) = &mut copy {
+            copy.set_sensitive(self.0.authorization.is_sensitive());
+        }
+        // What was a header value is one.
+        let authorization = copy.unwrap_or_else(|_| self.authorization());
+        Self::new(authorization, self.0.generation, self.0.instance)
     }
 
     /// The value of the `Authorization` header, marked as sensitive. A clone of it copies no bytes.
     #[must_use]
     pub fn authorization(&self) -> HeaderValue {
-        self.authorization.clone()
+        self.0.authorization.clone()
+    }
+
+    /// The value of the `Authorization` header, lent.
+    #[must_use]
+    pub fn header(&self) -> &HeaderValue {
+        &self.0.authorization
     }
 
     /// Which token this is, for [`AuthService::invalidate`](crate::AuthService::invalidate). Later tokens have larger numbers.
     #[must_use]
-    pub const fn generation(&self) -> u64 {
-        self.generation
+    pub fn generation(&self) -> u64 {
+        self.0.generation
     }
 
-    pub(crate) const fn instance(&self) -> usize {
-        self.instance
+    pub(crate) fn instance(&self) -> usize {
+        self.0.instance
     }
 }
 
 impl std::fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AccessToken").field("generation", &self.generation).finish_non_exhaustive()
+        f.debug_struct("AccessToken").field("generation", &self.0.generation).finish_non_exhaustive()
     }
 }
 
@@ -105,6 +125,15 @@ impl Held {
             TokenCheck::ExpiringSoon
         } else {
             TokenCheck::Valid
+        }
+    }
+
+    /// How long a caller goes on finding the same as now, if it is a usable token.
+    pub(crate) fn unchanged_for(&self, check: TokenCheck, now: Moment) -> Duration {
+        match check {
+            TokenCheck::Valid => self.soon.left(now).min(self.usable.left(now)),
+            TokenCheck::ExpiringSoon => self.usable.left(now),
+            TokenCheck::Expired | TokenCheck::Missing => Duration::ZERO,
         }
     }
 

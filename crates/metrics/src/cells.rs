@@ -44,6 +44,11 @@ impl<L: Row> Counter<L> {
         self.cells.iter().map(|cell| cell.load(Ordering::Relaxed)).sum()
     }
 
+    /// The cells, in the order of the rows.
+    pub(crate) fn cells(&self) -> &[AtomicU64] {
+        &self.cells
+    }
+
     pub(crate) fn collect(&self, samples: &mut Samples<'_>) {
         for (text, cell) in self.texts.iter().zip(self.cells.iter()) {
             samples.rendered("", text, Value::Integer(i128::from(cell.load(Ordering::Relaxed))));

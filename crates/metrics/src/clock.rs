@@ -1,7 +1,7 @@
 //! The one source of time: a monotonic and a wall clock behind a trait, so that tests own both.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Wall and monotonic time, passed in as a type parameter: no dynamic call on the hot path.
@@ -11,6 +11,12 @@ pub trait Clock: Clone + std::fmt::Debug + Send + Sync + 'static {
 
     /// Time of day, for `exp`, `notAfter` and what people read.
     fn wall(&self) -> UnixTime;
+
+    /// Time of day as of the system's last tick, one to ten milliseconds ago unless the machine is short of processors:
+    /// cheaper to read, and the same until the next tick.
+    fn coarse_wall(&self) -> UnixTime {
+        self.wall()
+    }
 }
 
 /// A moment on the monotonic clock: the time since the clock's origin.
@@ -121,28 +127,43 @@ impl Clock for SystemClock {
     fn wall(&self) -> UnixTime {
         UnixTime(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default())
     }
+
+    /// The kernel's time of the last tick. Unlike the coarse monotonic clock it has moved on after a suspend.
+    #[cfg(target_os = "linux")]
+    #[inline]
+    fn coarse_wall(&self) -> UnixTime {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        match (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec)) {
+            (Ok(secs), Ok(nanos)) => UnixTime(Duration::new(secs, nanos)),
+            // Before 1970, as `wall` has it.
+            _ => UnixTime::default(),
+        }
+    }
 }
 
 /// Time under a test's control: both clocks follow tokio's (paused) time, and the wall clock can be set apart from it.
 ///
-/// Clones share the wall clock's offset.
+/// Clones share the wall clock's offset. The coarse clock moves in steps of four milliseconds. As on a real machine, the ticks
+/// after a step are not those from before it to the nanosecond, even if the clock is set to a time that it had already.
 #[derive(Debug, Clone)]
 pub struct TestClock {
     origin: tokio::time::Instant,
     start: UnixTime,
     wall_offset_ms: Arc<AtomicI64>,
+    steps: Arc<AtomicU64>,
 }
 
 impl TestClock {
     /// A clock whose wall time is `start` now and whose monotonic time is zero now.
     #[must_use]
     pub fn starting_at(start: UnixTime) -> Self {
-        Self { origin: tokio::time::Instant::now(), start, wall_offset_ms: Arc::default() }
+        Self { origin: tokio::time::Instant::now(), start, wall_offset_ms: Arc::default(), steps: Arc::default() }
     }
 
     /// Steps the wall clock, alone, by this many milliseconds; negative is backwards.
     pub fn step_wall_ms(&self, by: i64) {
         self.wall_offset_ms.fetch_add(by, Ordering::Relaxed);
+        self.steps.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -156,6 +177,13 @@ impl Clock for TestClock {
         let magnitude = Duration::from_millis(offset.unsigned_abs());
         let steady = self.start.plus(self.origin.elapsed());
         if offset < 0 { steady.minus(magnitude) } else { steady.plus(magnitude) }
+    }
+
+    fn coarse_wall(&self) -> UnixTime {
+        let wall = self.wall();
+        let since_tick = wall.as_duration().as_nanos() % 4_000_000;
+        let since_tick = u64::try_from(since_tick).unwrap_or_default() + self.steps.load(Ordering::Relaxed);
+        wall.minus(Duration::from_nanos(since_tick))
     }
 }
 
@@ -183,6 +211,17 @@ mod tests {
         assert!(clock.monotonic() >= first);
     }
 
+    #[test]
+    fn the_coarse_clock_follows_the_wall_clock_and_is_never_early() {
+        let clock = SystemClock::new();
+        let first = clock.coarse_wall();
+        while clock.coarse_wall() == first {
+            assert!(clock.coarse_wall() <= clock.wall());
+        }
+        // A tick is a few milliseconds; a minute would be another clock.
+        assert!(clock.wall().since(first) < Duration::from_secs(60));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn test_clock_follows_paused_time_and_wall_steps_apart() {
         let clock = TestClock::starting_at(UnixTime::from_secs(1_000));
@@ -193,6 +232,9 @@ mod tests {
         assert_eq!(clock.wall(), UnixTime::from_secs(1_005));
         clock.step_wall_ms(5_000);
         assert_eq!(clock.wall(), UnixTime::from_secs(1_010));
+        clock.step_wall_ms(-1);
+        // The tick of 1009.996 s, three steps of the clock later.
+        assert_eq!(clock.coarse_wall(), UnixTime::from_duration(Duration::from_nanos(1_009_995_999_997)));
         assert_eq!(clock.monotonic(), Monotonic::from_origin(Duration::from_secs(7)));
     }
 }

@@ -34,6 +34,7 @@ mod exposition;
 mod family;
 mod label;
 mod registry;
+mod shards;
 
 pub use cells::{Counter, Gauge, GaugeGuard, Histogram};
 pub use clock::{Clock, Monotonic, SystemClock, TestClock, UnixTime};
@@ -41,3 +42,4 @@ pub use exposition::{Format, Samples};
 pub use family::{Family, Kind, Label, Values};
 pub use label::{LabelSet, LabelValue, Outcome, Row, Rows};
 pub use registry::{EventLock, Registry};
+pub use shards::{Shard, Shards};

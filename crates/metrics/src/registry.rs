@@ -2,15 +2,17 @@
 
 use crate::cells::RowTexts;
 use crate::exposition::{self, Format, Samples, Value};
-use crate::{Counter, Family, Gauge, Histogram, Kind, LabelSet, Row, Rows, Values};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use crate::{Counter, Family, Gauge, Histogram, Kind, LabelSet, Row, Rows, Shards, Values};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 
+type Hook = Arc<dyn Fn() + Send + Sync>;
 type Collector = Arc<dyn Fn(&mut Samples<'_>) + Send + Sync>;
 
 /// The registry of one module. Clones share it.
 #[derive(Clone, Default)]
 pub struct Registry {
     entries: Arc<Mutex<Vec<Entry>>>,
+    hooks: Arc<Mutex<Vec<Hook>>>,
     events: EventLock,
 }
 
@@ -114,6 +116,15 @@ impl Registry {
         self.register(family, collect);
     }
 
+    /// Parts of `counter` for threads of their own, folded into it before every scrape.
+    #[must_use]
+    pub fn shards<L: Row>(&self, counter: &Counter<L>) -> Shards<L> {
+        let shards = Shards::new(counter.clone());
+        let folded = shards.clone();
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(move || folded.fold()));
+        shards
+    }
+
     /// The declarations of all families, in the order of their registration.
     #[must_use]
     pub fn families(&self) -> Vec<&'static Family> {
@@ -130,7 +141,7 @@ impl Registry {
     #[must_use]
     pub fn encode(&self, format: Format) -> String {
         let mut out = String::with_capacity(64 * 1024);
-        let _no_event = self.events.0.write().unwrap_or_else(PoisonError::into_inner);
+        let _no_event = self.begin();
         for entry in self.entries() {
             exposition::write_header(&mut out, entry.family, format);
             let write = &mut |suffix: &str, labels: &str, value: Value| {
@@ -149,6 +160,7 @@ impl Registry {
     pub fn sum_of(&self, sample: &str, labels: &[(&str, &str)]) -> f64 {
         let wanted: Vec<String> = labels.iter().map(|(name, value)| exposition::pair(name, value)).collect();
         let mut sum = 0.0;
+        let _no_event = self.begin();
         for entry in self.entries() {
             let Some(wanted_suffix) = sample.strip_prefix(entry.family.name()) else { continue };
             let mut add = |suffix: &str, labels: &str, value: Value| {
@@ -160,6 +172,15 @@ impl Registry {
             (entry.collect)(&mut Samples::new(entry.family, &mut add));
         }
         sum
+    }
+
+    /// Keeps events out until the guard is dropped, and takes in what was counted apart: from here on nothing that two
+    /// families are made of changes.
+    fn begin(&self) -> RwLockWriteGuard<'_, ()> {
+        let guard = self.events.0.write().unwrap_or_else(PoisonError::into_inner);
+        let hooks = self.hooks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        hooks.iter().for_each(|hook| hook());
+        guard
     }
 
     fn register(&self, family: &'static Family, collect: impl Fn(&mut Samples<'_>) + Send + Sync + 'static) {
