@@ -58,7 +58,7 @@ impl ClientAssertion {
         compact.algorithm(&Algorithm::ALL)?;
         compact.check_critical()?;
         let kind = compact.kind();
-        if !matches!(kind.trim_start_matches("application/"), "" | "jwt" | "client-authentication+jwt") {
+        if !matches!(kind.strip_prefix("application/").unwrap_or(&kind), "" | "jwt" | "client-authentication+jwt") {
             return Err(VerifyError::Type);
         }
         let payload = compact.payload_verified_by_any(keys, &Algorithm::ALL)?;

@@ -4,7 +4,7 @@ use crate::keys::MAX_KID_BYTES;
 use crate::{Algorithm, KeySet, VerifyError};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
@@ -94,36 +94,71 @@ impl<'a> Compact<'a> {
     }
 }
 
-/// A JSON object whose members are all different; `None` for anything else.
+/// A JSON object in which no object, at any depth, has a member twice; `None` for anything else.
 pub(crate) fn object(json: &[u8]) -> Option<Map<String, Value>> {
-    serde_json::from_slice::<Strict>(json).ok().map(|strict| strict.0)
+    match serde_json::from_slice::<Strict>(json) {
+        Ok(Strict(Value::Object(object))) => Some(object),
+        Ok(_) | Err(_) => None,
+    }
 }
 
-struct Strict(Map<String, Value>);
+struct Strict(Value);
 
 impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(StrictVisitor)
+        deserializer.deserialize_any(StrictVisitor).map(Self)
     }
 }
 
 struct StrictVisitor;
 
 impl<'de> Visitor<'de> for StrictVisitor {
-    type Value = Strict;
+    type Value = Value;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a JSON object without repeated members")
+        f.write_str("JSON without repeated members")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Strict, A::Error> {
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Strict(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
-        while let Some((name, value)) = members.next_entry::<String, Value>()? {
+        while let Some((name, Strict(value))) = members.next_entry::<String, Strict>()? {
             if map.insert(name, value).is_some() {
                 return Err(A::Error::custom("a repeated member"));
             }
         }
-        Ok(Strict(map))
+        Ok(Value::Object(map))
     }
 }
 
@@ -135,12 +170,30 @@ mod tests {
 
     #[test]
     fn only_objects_without_repeated_members_are_objects() {
-        assert_eq!(object(b" {\"a\": {\"b\": 1}} ").unwrap(), json!({"a": {"b": 1}}).as_object().unwrap().clone());
-        for bad in
-            ["", "{", "[]", "1", "{\"a\":1,\"a\":1}", "{\"a\":1,\"\\u0061\":1}", "{} {}", "{\"a\":NaN}", "\u{feff}{}"]
-        {
+        let good = json!({"a": {"b": [1, -1, 1.5, "x", true, null, {}], "a": {"a": u64::MAX}}});
+        assert_eq!(object(format!(" {good}\n").as_bytes()).as_ref(), good.as_object());
+        let deep = |depth| format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(object(deep(126).as_bytes()).is_some());
+        let bad = [
+            "",
+            "{",
+            "[]",
+            "1",
+            "null",
+            "{\"a\":1,\"a\":1}",
+            "{\"a\":1,\"\\u0061\":1}",
+            "{\"a\":{\"b\":1,\"b\":1}}",
+            "{\"a\":[[{\"b\":{},\"b\":{}}]]}",
+            "{} {}",
+            "{\"a\":NaN}",
+            "{\"a\":1e400}",
+            "{\"a\":\"\\ud800\"}",
+            "\u{feff}{}",
+        ];
+        for bad in bad.map(str::to_owned).into_iter().chain([deep(127), deep(5_000)]) {
             assert!(object(bad.as_bytes()).is_none(), "{bad}");
         }
+        assert!(object(b"{\"a\":\"\xd0\"}").is_none());
     }
 
     /// The public vectors: beside the project's folder, or where `ARTSTORE_VECTORS` says.

@@ -104,7 +104,9 @@ impl KeySet {
     /// # Errors
     /// If it is no key set, is too large, or no key is left.
     pub fn parse(document: &[u8], algorithms: &[Algorithm]) -> Result<Self, KeySetError> {
-        let document: Document = serde_json::from_slice(document).map_err(|_| KeySetError::Malformed)?;
+        // serde passes over bad UTF-8 in members that nobody reads.
+        let document = std::str::from_utf8(document).map_err(|_| KeySetError::Malformed)?;
+        let document: Document = serde_json::from_str(document).map_err(|_| KeySetError::Malformed)?;
         if document.keys.len() > MAX_KEYS {
             return Err(KeySetError::TooManyKeys);
         }

@@ -39,6 +39,9 @@ mod claims;
 mod client_auth;
 mod error;
 mod exchange;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "http")]
 mod http_transport;
 mod instance;

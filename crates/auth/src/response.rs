@@ -44,7 +44,9 @@ struct Failure {
 pub(crate) fn read_grant(body: &[u8], asked_scope: &[String]) -> Result<Grant, AuthError> {
     let malformed = |detail: &str| AuthError::new(AuthErrorType::MalformedResponse, detail);
     // serde's own message would quote the answer, and with it perhaps a token.
-    let answer: Success = serde_json::from_slice(body)
+    // It passes over bad UTF-8 in members that nobody reads, so that is looked for first.
+    let text = std::str::from_utf8(body).map_err(|_| malformed("the answer is not UTF-8"))?;
+    let answer: Success = serde_json::from_str(text)
         .map_err(|_| malformed("the answer is not JSON with access_token, token_type and a whole expires_in"))?;
     if !answer.token_type.eq_ignore_ascii_case("bearer") {
         return Err(malformed("the token type is not Bearer"));
@@ -138,9 +140,11 @@ mod tests {
             json!({"error": "invalid_client", "error_description": "canary"}).to_string(),
             r#"{"access_token":"canary","access_token":"b","token_type":"Bearer","expires_in":1}"#.to_owned(),
         ];
-        for body in bodies {
-            let error = read_grant(body.as_bytes(), &[]).err().unwrap();
-            assert_eq!(error.kind(), AuthErrorType::MalformedResponse, "{body}");
+        let not_utf8 =
+            b"{\"access_token\":\"canary\",\"token_type\":\"Bearer\",\"expires_in\":1,\"x\":\"\xd0\"}".to_vec();
+        for body in bodies.into_iter().map(String::into_bytes).chain([not_utf8]) {
+            let error = read_grant(&body, &[]).err().unwrap();
+            assert_eq!(error.kind(), AuthErrorType::MalformedResponse, "{}", String::from_utf8_lossy(&body));
             assert!(!error.to_string().contains("can"), "{error}");
         }
     }

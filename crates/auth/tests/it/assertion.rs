@@ -127,6 +127,7 @@ fn every_wrong_header_and_key_is_refused() {
         (foreign.token(&json!({ "alg": "EdDSA" }).to_string(), &claims), VerifyError::Signature),
         (with_header(json!({ "alg": "EdDSA", "kid": "other" })), VerifyError::UnknownKey),
         (with_header(json!({ "alg": "EdDSA", "kid": 1 })), VerifyError::NoKeyId),
+        (with_header(json!({ "alg": "EdDSA", "kid": "k", "typ": "application/application/jwt" })), VerifyError::Type),
         (with_header(json!({ "alg": "EdDSA", "kid": "k", "typ": "at+jwt" })), VerifyError::Type),
         (with_header(json!({ "alg": "EdDSA", "kid": "k", "typ": 1 })), VerifyError::Type),
         (with_header(json!({ "alg": "EdDSA", "kid": "k", "crit": [] })), VerifyError::Critical),

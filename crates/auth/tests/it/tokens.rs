@@ -77,6 +77,8 @@ fn what_is_no_key_set_is_refused() {
     for document in ["", "[]", "{}", "{\"keys\": {}}", "{\"keys\": []} x"] {
         assert_eq!(KeySet::parse(document.as_bytes(), &Algorithm::ALL).err(), Some(KeySetError::Malformed));
     }
+    let not_utf8 = b"{\"keys\": [], \"x\": \"\xd0\"}";
+    assert_eq!(KeySet::parse(not_utf8, &Algorithm::ALL).err(), Some(KeySetError::Malformed));
     let many = vec![json!({}); 101];
     assert_eq!(parse(&many).err(), Some(KeySetError::TooManyKeys));
 }

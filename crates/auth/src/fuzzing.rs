@@ -1,0 +1,31 @@
+//! What the fuzz targets reach beyond the public interface. Only there when `cfg(fuzzing)` is set.
+
+use crate::response::{read_grant, read_refusal};
+use crate::{Algorithm, AuthError, KeySet};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use time::OffsetDateTime;
+
+/// Reads the body of a 2xx answer: the header with the token, and its life in seconds.
+///
+/// # Errors
+/// If it is no grant.
+pub fn grant(body: &[u8], scope: &[String]) -> Result<(HeaderValue, u64), AuthError> {
+    read_grant(body, scope).map(|grant| (grant.authorization, grant.lifetime.as_secs()))
+}
+
+/// Reads an answer that is no 2xx.
+#[must_use]
+pub fn refusal(status: u16, retry_after: &[u8], body: &[u8]) -> AuthError {
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_bytes(retry_after) {
+        headers.insert(header::RETRY_AFTER, value);
+    }
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    read_refusal(status, &headers, body, OffsetDateTime::UNIX_EPOCH)
+}
+
+/// Whether the key `kid` of the set is pinned to `algorithm` and made this signature.
+#[must_use]
+pub fn verify(keys: &KeySet, kid: &str, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+    keys.verify(kid, algorithm, message, signature)
+}
