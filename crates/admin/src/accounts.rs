@@ -1,12 +1,15 @@
 //! Service accounts: made, given secrets, suspended.
 
+use crate::credentials::{normalized_keys, normalized_rule};
+use crate::elements::{ELEMENT_ID_RULE, is_element_id};
 use crate::module::{Admin, Shared};
 use crate::secret::{self, MIN_GIVEN_SECRET_CHARS, NoRandomness};
-use crate::store::{Credentials, Rotated, StoreError, new_account};
-use artstore_api::account::{Account, CreateAccount, NewSecret};
+use crate::store::{Changed, Credentials, StoreError, new_account};
+use artstore_api::account::{Account, ChangeAccount, CreateAccount, NewSecret};
 use artstore_api::scope;
 use artstore_metrics::Clock;
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
 use uuid::Uuid;
 
 /// Longest name of an account, in characters.
@@ -98,20 +101,119 @@ impl<C: Clock> Admin<C> {
         };
         let shared = &*self.shared;
         let account = new_account(client_id.to_owned(), name.to_owned(), scopes, audiences, shared.clock.wall())?;
-        let new = Credentials { account, secret_sha256: secret::hash(&secret), previous_secret_sha256: None };
+        let new = with_secret(account, &secret);
         shared.noted(shared.store.put_account(&new).await)?;
         Ok(told(client_id.to_owned(), &secret))
     }
+
+    /// At most `limit` accounts whose identifiers come after `after`, in their order.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn accounts(&self, after: &str, limit: u32) -> Result<Vec<Account>, AccountError> {
+        self.shared.list_accounts(after, limit).await
+    }
+
+    /// The account of this identifier.
+    ///
+    /// # Errors
+    /// If there is none, or the database fails.
+    pub async fn account(&self, client_id: &str) -> Result<Account, AccountError> {
+        self.shared.account(client_id).await
+    }
+
+    /// Changes keys, certificate, binding and element of an account.
+    ///
+    /// # Errors
+    /// If there is no such account, a field is not what it may be, or the database fails.
+    pub async fn change_account(&self, client_id: &str, change: ChangeAccount) -> Result<Account, AccountError> {
+        self.shared.change_account(client_id, change).await
+    }
+
+    /// Gives an account a new secret; the one that it had stays valid beside it, an older one does not.
+    ///
+    /// # Errors
+    /// If there is no such account, or the database fails.
+    pub async fn rotate_secret(&self, client_id: &str) -> Result<NewSecret, AccountError> {
+        self.shared.rotate_secret(client_id).await
+    }
+
+    /// Ends the secret before the present one: the end of a rotation.
+    ///
+    /// # Errors
+    /// If there is no such account, or the database fails.
+    pub async fn end_previous_secret(&self, client_id: &str) -> Result<(), AccountError> {
+        self.shared.end_previous_secret(client_id).await
+    }
+
+    /// Ends both secrets of an account that authenticates in another way.
+    ///
+    /// # Errors
+    /// If there is no such account, or the database fails.
+    pub async fn end_secrets(&self, client_id: &str) -> Result<(), AccountError> {
+        self.shared.end_secrets(client_id).await
+    }
+
+    /// Suspends an account, so that it gets no more tokens, or lets it have tokens again.
+    ///
+    /// # Errors
+    /// If there is no such account, or the database fails.
+    pub async fn set_active(&self, client_id: &str, active: bool) -> Result<(), AccountError> {
+        self.shared.set_active(client_id, active).await
+    }
+
+    /// Deletes an account. Its tokens stay valid until they expire.
+    ///
+    /// # Errors
+    /// If there is no such account, or the database fails.
+    pub async fn delete_account(&self, client_id: &str) -> Result<(), AccountError> {
+        self.shared.delete_account(client_id).await
+    }
+}
+
+/// An account with its first secret.
+fn with_secret(account: Account, secret: &SecretString) -> Credentials {
+    let secret_sha256 = Some(secret::hash(secret));
+    Credentials { account, secret_sha256, previous_secret_sha256: None, jwks: None }
+}
+
+/// Makes a change to what is read from the database or will be written to it.
+fn apply(credentials: &mut Credentials, change: ChangeAccount) -> Result<(), AccountError> {
+    let ChangeAccount { jwks, certificate, certificate_bound_tokens, element_id } = change;
+    if let Some(jwks) = jwks {
+        let keys = jwks.map(|jwks| normalized_keys(&jwks)).transpose().map_err(AccountError::Invalid)?;
+        credentials.jwks = keys.map(|keys| json!({ "keys": keys }).to_string());
+    }
+    if let Some(rule) = certificate {
+        credentials.account.certificate = rule.map(normalized_rule).transpose().map_err(AccountError::Invalid)?;
+    }
+    if let Some(bound) = certificate_bound_tokens {
+        credentials.account.certificate_bound_tokens = bound;
+    }
+    if let Some(element_id) = element_id {
+        if element_id.as_ref().is_some_and(|id| !is_element_id(id)) {
+            return Err(AccountError::Invalid(ELEMENT_ID_RULE.to_owned()));
+        }
+        credentials.account.element_id = element_id;
+    }
+    Ok(())
 }
 
 impl<C: Clock> Shared<C> {
     pub(crate) async fn create_account(&self, wanted: CreateAccount) -> Result<NewSecret, AccountError> {
-        let CreateAccount { name, scopes, audiences } = wanted;
+        let CreateAccount { name, scopes, audiences, jwks, certificate, certificate_bound_tokens, element_id } = wanted;
         check(&name, &scopes, &audiences)?;
         let secret = secret::generate()?;
         let client_id = format!("sa-{}", Uuid::new_v4().simple());
         let account = new_account(client_id.clone(), name, scopes, audiences, self.clock.wall())?;
-        let new = Credentials { account, secret_sha256: secret::hash(&secret), previous_secret_sha256: None };
+        let mut new = with_secret(account, &secret);
+        let change = ChangeAccount {
+            jwks: jwks.map(Some),
+            certificate: certificate.map(Some),
+            certificate_bound_tokens: Some(certificate_bound_tokens),
+            element_id: element_id.map(Some),
+        };
+        apply(&mut new, change)?;
         if !self.noted(self.store.insert_account(&new, self.settings.max_accounts).await)? {
             return Err(AccountError::Full);
         }
@@ -125,6 +227,22 @@ impl<C: Clock> Shared<C> {
     pub(crate) async fn account(&self, client_id: &str) -> Result<Account, AccountError> {
         let found = self.noted(self.store.account(client_id).await)?;
         found.map(|found| found.account).ok_or(AccountError::NotFound)
+    }
+
+    pub(crate) async fn change_account(&self, client_id: &str, change: ChangeAccount) -> Result<Account, AccountError> {
+        let found = self.noted(self.store.account(client_id).await)?;
+        let mut credentials = found.ok_or(AccountError::NotFound)?;
+        apply(&mut credentials, change)?;
+        changed(self.noted(self.store.update_account(&credentials).await)?)?;
+        self.account(client_id).await
+    }
+
+    pub(crate) async fn end_secrets(&self, client_id: &str) -> Result<(), AccountError> {
+        changed(self.noted(self.store.end_secrets(client_id).await)?)
+    }
+
+    pub(crate) async fn delete_account(&self, client_id: &str) -> Result<(), AccountError> {
+        changed(self.noted(self.store.delete_account(client_id).await)?)
     }
 
     /// A new secret beside the present one. The one before that ends.
@@ -145,9 +263,9 @@ impl<C: Clock> Shared<C> {
     }
 }
 
-const fn changed(rotated: Rotated) -> Result<(), AccountError> {
-    match rotated {
-        Rotated::Done => Ok(()),
-        Rotated::NoSuchAccount => Err(AccountError::NotFound),
+const fn changed(changed: Changed) -> Result<(), AccountError> {
+    match changed {
+        Changed::Done => Ok(()),
+        Changed::NoSuchAccount => Err(AccountError::NotFound),
     }
 }

@@ -8,6 +8,15 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+/// What an element's identifier may be: safe in paths and logs.
+pub(crate) const ELEMENT_ID_RULE: &str = "element_id has 1 to 64 characters of letters, digits, '-', '.' and '_'";
+
+/// Whether this is an identifier of an element.
+pub(crate) fn is_element_id(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    (1..=64).contains(&text.len()) && text.bytes().all(fits)
+}
+
 /// When an element is online.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Recency {

@@ -28,6 +28,8 @@ pub(crate) struct Grant<'a> {
     pub(crate) client_id: &'a str,
     pub(crate) scopes: &'a [String],
     pub(crate) audiences: &'a [String],
+    /// SHA-256 of the client certificate that the token is bound to, if it is to be.
+    pub(crate) certificate: Option<&'a [u8; 32]>,
 }
 
 /// A token as issued.
@@ -68,6 +70,15 @@ struct Claims<'a> {
     nbf: u64,
     exp: u64,
     jti: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<Confirmation>,
+}
+
+/// How the bearer proves to be the one that got the token (RFC 8705 section 3.1).
+#[derive(Serialize)]
+struct Confirmation {
+    #[serde(rename = "x5t#S256")]
+    certificate: String,
 }
 
 /// Makes tokens with the key that signs at the moment.
@@ -102,6 +113,7 @@ impl<C: Clock> Issuer<C> {
             nbf: iat,
             exp: iat + expires_in,
             jti: Uuid::new_v4(),
+            cnf: grant.certificate.map(|hash| Confirmation { certificate: URL_SAFE_NO_PAD.encode(hash) }),
         };
         let header = Header { alg: key.algorithm().as_str(), typ: "at+jwt", kid: key.kid() };
         let mut token = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header)?);
@@ -135,7 +147,7 @@ mod tests {
         let issuer = Issuer::new("https://admin".to_owned(), Duration::from_secs(1_800), Arc::clone(&keys), clock);
         let scopes = ["a:b".to_owned(), "c:d".to_owned()];
         let audiences = ["one".to_owned(), "two".to_owned()];
-        let grant = Grant { client_id: "client", scopes: &scopes, audiences: &audiences[..1] };
+        let grant = Grant { client_id: "client", scopes: &scopes, audiences: &audiences[..1], certificate: None };
         let token = issuer.issue(grant).unwrap();
         let kid = keys.signing_key().unwrap().kid().to_owned();
         assert_eq!(part(&token, 0), serde_json::json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": kid }));
@@ -149,6 +161,9 @@ mod tests {
         let several = issuer.issue(Grant { audiences: &audiences, ..grant }).unwrap();
         assert_eq!(part(&several, 1)["aud"], serde_json::json!(["one", "two"]));
         assert_ne!(part(&several, 1)["jti"], jti);
+        let bound = issuer.issue(Grant { certificate: Some(&[0xab; 32]), ..grant }).unwrap();
+        let thumbprint = "q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s";
+        assert_eq!(part(&bound, 1)["cnf"], serde_json::json!({ "x5t#S256": thumbprint }));
         assert!(!format!("{token:?}").contains(token.token.expose_secret()));
     }
 }

@@ -5,12 +5,12 @@
 //!
 //! | path | scope | |
 //! |---|---|---|
-//! | `POST /oauth2/token` | – | client credentials (RFC 6749): HTTP Basic or body secret |
+//! | `POST /oauth2/token` | – | client credentials (RFC 6749): secret, assertion (RFC 7523) or certificate (RFC 8705) |
 //! | `POST /api/v1/auth/token` | – | the original's JSON form of it |
 //! | `GET /oauth2/jwks`, `/.well-known/oauth-authorization-server` | – | published keys, metadata (RFC 8414) |
 //! | `POST`, `GET /api/v1/service-accounts` | `accounts:admin` | create, list |
-//! | `GET /api/v1/service-accounts/{client_id}` | `accounts:admin` | one |
-//! | `POST …/{client_id}/rotate-secret`, `DELETE …/previous-secret` | `accounts:admin` | a second secret; the end of the first |
+//! | `GET`, `PATCH`, `DELETE /api/v1/service-accounts/{client_id}` | `accounts:admin` | one; its keys, certificate, binding; its end |
+//! | `POST …/{client_id}/rotate-secret`, `DELETE …/previous-secret`, `…/secrets` | `accounts:admin` | a second secret; the end of the first; of both |
 //! | `POST …/{client_id}/suspend`, `…/activate` | `accounts:admin` | no new tokens; tokens again |
 //! | `GET /api/v1/storage-elements?mode=&status=` | `elements:read` | the list |
 //! | `PUT /api/v1/storage-elements/{element_id}` | `elements:report` | heartbeat |
@@ -25,6 +25,7 @@
 
 mod accounts;
 mod authenticate;
+mod credentials;
 mod elements;
 mod issuer;
 mod jwk;

@@ -220,6 +220,7 @@ impl<C: Clock> Admin<C> {
         if forgotten > 0 {
             tracing::warn!(forgotten, "elements that have not reported for long left the list");
         }
+        shared.noted(shared.store.sweep_assertions(millis(wall)).await)?;
         shared.fleet.replace(&shared.noted(shared.store.elements().await)?);
         shared.metrics.counted(shared.noted(shared.store.count_files().await)?);
         Ok(())

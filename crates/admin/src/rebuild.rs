@@ -142,7 +142,7 @@ impl<C: Clock> Admin<C> {
 
     async fn read_page(&self, pages: &impl Pages, url: &str, after: Option<FileId>) -> Result<RecordPage, String> {
         let (scopes, audiences) = ([STORAGE_READ.to_owned()], [AUDIENCE_ELEMENT.to_owned()]);
-        let grant = Grant { client_id: OWN_CLIENT, scopes: &scopes, audiences: &audiences };
+        let grant = Grant { client_id: OWN_CLIENT, scopes: &scopes, audiences: &audiences, certificate: None };
         let token = self.shared.issuer.issue(grant).map_err(|error| error.to_string())?.token;
         pages.page(url, &token, after).await
     }

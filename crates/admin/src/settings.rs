@@ -97,6 +97,9 @@ pub struct AdminSettings {
     pub max_elements: u32,
     /// Most accounts; another one is refused. Default 10 000.
     pub max_accounts: u32,
+    /// Most assertions of one account that are remembered at once, each for at most 10 minutes; more are refused with 429
+    /// until then. Default 10 000.
+    pub max_assertions: u32,
     /// How many failed authentications the token endpoint answers as such.
     pub failure_limits: FailureLimits,
 }
@@ -127,6 +130,7 @@ impl AdminSettings {
             body_timeout: Duration::from_secs(30),
             max_elements: 10_000,
             max_accounts: 10_000,
+            max_assertions: 10_000,
             failure_limits: FailureLimits::default(),
         }
     }

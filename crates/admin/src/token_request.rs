@@ -1,5 +1,6 @@
 //! A token request as it comes in: the form, the client's credentials, and every way in which they are wrong (RFC 6749).
 
+use artstore_auth::ClientAssertion;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
@@ -7,6 +8,9 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::BTreeMap;
+
+/// The only type of assertion (RFC 7523 section 2.2).
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// Why there is no token. The texts are `error_description`s: printable ASCII without quotes and backslashes (section 5.2),
 /// and nothing of what the client sent.
@@ -37,7 +41,7 @@ pub(crate) enum TokenError {
 
 impl TokenError {
     /// What an unknown client and a wrong secret are told alike.
-    pub(crate) const NO_MATCH: Self = Self::InvalidClient("the client is unknown or its secret is wrong");
+    pub(crate) const NO_MATCH: Self = Self::InvalidClient("the client is unknown, or its credentials are wrong");
 
     /// The status, the code and the description.
     pub(crate) const fn parts(self) -> (u16, &'static str, &'static str) {
@@ -64,13 +68,19 @@ impl TokenError {
 pub(crate) enum Presented {
     /// `client_secret_basic`, `client_secret_post`, or the original's form.
     Secret { client_id: String, secret: SecretString },
+    /// `private_key_jwt`: an assertion of the client that it names.
+    Assertion { client_id: String, assertion: SecretString },
+    /// `tls_client_auth`: the certificate of the connection.
+    Certificate { client_id: String },
 }
 
 impl Presented {
     /// Who it says to be.
     pub(crate) fn client_id(&self) -> &str {
         match self {
-            Self::Secret { client_id, .. } => client_id,
+            Self::Secret { client_id, .. } | Self::Assertion { client_id, .. } | Self::Certificate { client_id } => {
+                client_id
+            }
         }
     }
 }
@@ -84,13 +94,13 @@ pub(crate) struct TokenRequest {
 }
 
 impl TokenRequest {
-    /// Reads headers and body.
-    pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
+    /// Reads headers and body. `certificate` tells whether the connection shows one, by which a client may authenticate.
+    pub(crate) fn read(headers: &HeaderMap, body: &[u8], certificate: bool) -> Result<Self, TokenError> {
         if !has_media_type(headers, "application/x-www-form-urlencoded") {
             return Err(TokenError::InvalidRequest("Content-Type must be application/x-www-form-urlencoded"));
         }
         let mut form = read_form(body)?;
-        let client = client_of(headers, &mut form)?;
+        let client = client_of(headers, &mut form, certificate)?;
         match form.get("grant_type").map(|value| value.expose_secret()) {
             None => return Err(TokenError::InvalidRequest("grant_type is missing")),
             Some("client_credentials") => {}
@@ -134,8 +144,8 @@ fn form_decode(text: &str) -> Option<String> {
     percent_decode_str(&spaced).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
-/// The client's credentials: by HTTP Basic or in the body, never both (section 2.3).
-fn client_of(headers: &HeaderMap, form: &mut Form) -> Result<Presented, TokenError> {
+/// The client's credentials: one way of presenting them, never two (section 2.3).
+fn client_of(headers: &HeaderMap, form: &mut Form, certificate: bool) -> Result<Presented, TokenError> {
     let mut authorization = headers.get_all(AUTHORIZATION).iter();
     let header = authorization.next();
     if authorization.next().is_some() {
@@ -161,8 +171,29 @@ fn client_of(headers: &HeaderMap, form: &mut Form) -> Result<Presented, TokenErr
             Some(id) => Ok(Presented::Secret { client_id: id.expose_secret().to_owned(), secret }),
             None => Err(TokenError::InvalidRequest("client_id is missing")),
         },
-        (None, None) => Err(TokenError::InvalidClient("the client must authenticate with HTTP Basic or client_secret")),
+        (None, None) if asserted => asserted_client(form, body_id),
+        (None, None) => match body_id {
+            Some(id) if certificate => Ok(Presented::Certificate { client_id: id.expose_secret().to_owned() }),
+            _ => Err(TokenError::InvalidClient(
+                "the client must authenticate: HTTP Basic, client_secret, client_assertion or a certificate",
+            )),
+        },
     }
+}
+
+/// `client_assertion` (RFC 7523 section 2.2): whom it says to be from is only looked up by this, and verified later.
+fn asserted_client(form: &mut Form, body_id: Option<SecretString>) -> Result<Presented, TokenError> {
+    let kind = form.remove("client_assertion_type");
+    if kind.is_none_or(|kind| kind.expose_secret() != ASSERTION_TYPE) {
+        return Err(TokenError::InvalidClient("client_assertion_type is not the jwt-bearer of RFC 7523"));
+    }
+    let assertion = form.remove("client_assertion").ok_or(TokenError::InvalidRequest("client_assertion is missing"))?;
+    let client_id = ClientAssertion::unverified_client_id(assertion.expose_secret())
+        .ok_or(TokenError::InvalidClient("client_assertion is no JWT with a sub"))?;
+    if body_id.is_some_and(|id| id.expose_secret() != client_id) {
+        return Err(TokenError::InvalidRequest("client_id is not the one in client_assertion"));
+    }
+    Ok(Presented::Assertion { client_id, assertion })
 }
 
 /// `Basic base64(form-encoded id ":" form-encoded secret)` (section 2.3.1).
@@ -196,8 +227,8 @@ mod tests {
     }
 
     fn read(headers: &HeaderMap, body: &str) -> Result<(String, String, Vec<String>), TokenError> {
-        let TokenRequest { client: Presented::Secret { client_id, secret }, scopes } =
-            TokenRequest::read(headers, body.as_bytes())?;
+        let TokenRequest { client, scopes } = TokenRequest::read(headers, body.as_bytes(), false)?;
+        let Presented::Secret { client_id, secret } = client else { panic!("{client:?}") };
         Ok((client_id, secret.expose_secret().to_owned(), scopes))
     }
 
@@ -250,7 +281,7 @@ mod tests {
         assert_eq!(read(&none, repeated), invalid("a parameter is there more than once"));
         assert_eq!(read(&none, "a=%ff"), invalid("the body is not UTF-8"));
         assert_eq!(
-            TokenRequest::read(&none, b"a=\xff").unwrap_err(),
+            TokenRequest::read(&none, b"a=\xff", false).unwrap_err(),
             TokenError::InvalidRequest("the body is not UTF-8")
         );
         let media = invalid("Content-Type must be application/x-www-form-urlencoded");
@@ -261,7 +292,9 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_authenticate_is_told_how() {
-        let none = TokenError::InvalidClient("the client must authenticate with HTTP Basic or client_secret");
+        let none = TokenError::InvalidClient(
+            "the client must authenticate: HTTP Basic, client_secret, client_assertion or a certificate",
+        );
         assert_eq!(read(&headers(&[]), "grant_type=client_credentials&client_id=a"), Err(none));
         let broken =
             TokenError::InvalidClient("Authorization is not Basic with client_id and secret, each form-encoded");
@@ -297,7 +330,7 @@ mod tests {
     fn debug_shows_no_secret() {
         let canary = "canary-4c1e6b0f";
         let body = format!("grant_type=client_credentials&client_id=a&client_secret={canary}");
-        let request = TokenRequest::read(&headers(&[]), body.as_bytes()).unwrap();
+        let request = TokenRequest::read(&headers(&[]), body.as_bytes(), false).unwrap();
         assert!(!format!("{request:?}").contains(canary));
         assert!(!format!("{:?}", read_form(body.as_bytes())).contains(canary));
     }

@@ -1,6 +1,7 @@
 //! Service accounts of the Admin Module, and the two forms of its token endpoint.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use time::OffsetDateTime;
 
 /// `POST /api/v1/service-accounts`.
@@ -13,6 +14,53 @@ pub struct CreateAccount {
     pub scopes: Vec<String>,
     /// Where its tokens are valid; see [`scope::AUDIENCES`](crate::scope::AUDIENCES).
     pub audiences: Vec<String>,
+    /// As in [`ChangeAccount`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<Value>,
+    /// As in [`ChangeAccount`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateRule>,
+    /// As in [`ChangeAccount`].
+    #[serde(default)]
+    pub certificate_bound_tokens: bool,
+    /// As in [`ChangeAccount`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub element_id: Option<String>,
+}
+
+/// `PATCH /api/v1/service-accounts/{client_id}`: what is absent stays, what is null is removed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeAccount {
+    /// The public keys of its assertions (`private_key_jwt`): a JWK or a JWK Set.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub jwks: Option<Option<Value>>,
+    /// The client certificate by which it authenticates (`tls_client_auth`).
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub certificate: Option<Option<CertificateRule>>,
+    /// Whether its tokens are bound to the certificate of the connection over which they are asked for (RFC 8705).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_bound_tokens: Option<bool>,
+    /// The one Storage Element for which it may report.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    pub element_id: Option<Option<String>>,
+}
+
+/// Tells null apart from absent.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Which client certificates are an account's. Each must be issued by an authority that the module trusts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CertificateRule {
+    /// The whole subject as an RFC 4514 string, as `artstore certs inspect` shows it.
+    Subject(String),
+    /// One of its subject alternative names: a DNS name, an address, a URI or a mail address.
+    San(String),
+    /// The SHA-256 of the certificate itself, in hexadecimal.
+    Sha256(String),
 }
 
 /// An account without its secrets.
@@ -31,6 +79,20 @@ pub struct Account {
     /// When it was made.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
+    /// How many secrets it has: two during a rotation, none if it authenticates in another way.
+    pub secrets: u8,
+    /// The identifiers of the keys of its assertions.
+    #[serde(default)]
+    pub key_ids: Vec<String>,
+    /// The client certificate by which it authenticates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateRule>,
+    /// Whether its tokens are bound to a client certificate.
+    #[serde(default)]
+    pub certificate_bound_tokens: bool,
+    /// The one Storage Element for which it may report; any if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub element_id: Option<String>,
 }
 
 /// The answer to [`CreateAccount`] and to a rotation: the only time that a secret is shown.

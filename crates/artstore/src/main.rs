@@ -34,7 +34,7 @@ enum Command {
     /// Start everything in one process, under a development CA, with nothing to configure.
     Up(Box<up::UpArgs>),
     /// Run the Admin Module, or rebuild its index.
-    Admin(AdminArgs),
+    Admin(Box<AdminArgs>),
     /// Run one Storage Element.
     Element(ServeArgs),
     /// Run one Ingester.
@@ -68,8 +68,9 @@ struct AdminArgs {
 enum AdminCommand {
     /// Make the index of files anew from the elements, which hold the truth.
     Rebuild(commands::rebuild::RebuildArgs),
-    /// Create, list, rotate and suspend service accounts in the Admin Module's own database.
-    Account(commands::account::AccountArgs),
+    /// Create, list, rotate, suspend and delete service accounts in the Admin Module's own database.
+    #[command(alias = "account")]
+    Accounts(commands::accounts::AccountsArgs),
 }
 
 fn main() -> ExitCode {
@@ -87,16 +88,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> Exit {
     match command {
         Command::Up(args) => report(up::run(*args).await),
-        Command::Admin(AdminArgs { command: Some(AdminCommand::Rebuild(args)), .. }) => {
-            report(commands::rebuild::run(&args).await)
-        }
-        Command::Admin(AdminArgs { command: Some(AdminCommand::Account(args)), .. }) => {
-            report(commands::account::run(args).await)
-        }
-        Command::Admin(AdminArgs { serve: Some(args), .. }) => {
-            report(commands::serve::run(ModuleName::Admin, &args).await)
-        }
-        Command::Admin(_) => report(Err(Failure::usage("admin: --config FILE is required"))),
+        Command::Admin(args) => run_admin(*args).await,
         Command::Element(args) => report(commands::serve::run(ModuleName::Element, &args).await),
         Command::Ingester(args) => report(commands::serve::run(ModuleName::Ingester, &args).await),
         Command::Config(args) => report(commands::config::run(args)),
@@ -107,6 +99,17 @@ async fn run(command: Command) -> Exit {
         Command::Metrics(args) => report(commands::metrics::run(&args)),
         Command::Ops(args) => report(commands::metrics::run_ops(args)),
     }
+}
+
+async fn run_admin(args: AdminArgs) -> Exit {
+    report(match args.command {
+        Some(AdminCommand::Rebuild(args)) => commands::rebuild::run(&args).await,
+        Some(AdminCommand::Accounts(args)) => commands::accounts::run(args).await,
+        None => match args.serve {
+            Some(args) => commands::serve::run(ModuleName::Admin, &args).await,
+            None => Err(Failure::usage("admin: --config FILE is required")),
+        },
+    })
 }
 
 /// One clear line on standard error, and the exit code.

@@ -1,6 +1,7 @@
 //! `/api/v1/storage-elements`: elements report themselves (scope `elements:report`), others find them (`elements:read`).
 
 use super::refused::Refused;
+use crate::elements::{ELEMENT_ID_RULE, is_element_id};
 use crate::module::Admin;
 use crate::settings::is_base_url;
 use crate::store::Reported;
@@ -10,12 +11,9 @@ use artstore_api::scope::{ELEMENTS_READ, ELEMENTS_REPORT};
 use artstore_metrics::Clock;
 use axum::Json;
 use axum::extract::{Path, Request, State};
-use http::header::HeaderMap;
-use http::{StatusCode, Uri};
+use http::StatusCode;
+use http::request::Parts;
 use serde::Deserialize;
-
-/// Longest identifier of an element, in characters.
-const MAX_ELEMENT_ID_CHARS: usize = 64;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,13 +23,9 @@ struct Filter {
 }
 
 /// `GET /api/v1/storage-elements?mode=&status=`.
-pub(crate) async fn list<C: Clock>(
-    State(admin): State<Admin<C>>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Result<Json<ElementList>, Refused> {
-    admin.authorize(&headers, ELEMENTS_READ).await?;
-    let filter: Filter = admin.read_query(&uri)?;
+pub(crate) async fn list<C: Clock>(State(admin): State<Admin<C>>, parts: Parts) -> Result<Json<ElementList>, Refused> {
+    admin.authorize(&parts, ELEMENTS_READ).await?;
+    let filter: Filter = admin.read_query(&parts.uri)?;
     let shared = &*admin.shared;
     let elements = shared.noted(shared.store.elements().await)?;
     let elements = elements
@@ -50,8 +44,9 @@ pub(crate) async fn report<C: Clock>(
     request: Request,
 ) -> Result<StatusCode, Refused> {
     let (parts, body) = request.into_parts();
-    admin.authorize(&parts.headers, ELEMENTS_REPORT).await?;
+    let claims = admin.authorize(&parts, ELEMENTS_REPORT).await?;
     check_element_id(&admin, &element_id)?;
+    admin.authorize_element(&claims, &element_id).await?;
     let shared = &*admin.shared;
     let report: ElementReport = admin.read_json(&parts.headers, body, shared.settings.max_body_bytes).await?;
     if !is_base_url(&report.url) {
@@ -68,10 +63,5 @@ pub(crate) async fn report<C: Clock>(
 
 /// An identifier is safe in paths and logs.
 pub(crate) fn check_element_id<C: Clock>(admin: &Admin<C>, element_id: &str) -> Result<(), Refused> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    if (1..=MAX_ELEMENT_ID_CHARS).contains(&element_id.len()) && element_id.bytes().all(fits) {
-        return Ok(());
-    }
-    Err(admin
-        .invalid(format!("element_id has 1 to {MAX_ELEMENT_ID_CHARS} characters of letters, digits, '-', '.' and '_'")))
+    if is_element_id(element_id) { Ok(()) } else { Err(admin.invalid(ELEMENT_ID_RULE)) }
 }

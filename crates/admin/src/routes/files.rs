@@ -12,16 +12,17 @@ use artstore_api::scope::{ELEMENTS_REPORT, INDEX_READ};
 use artstore_metrics::Clock;
 use axum::Json;
 use axum::extract::{Path, Request, State};
-use http::header::HeaderMap;
-use http::{StatusCode, Uri};
+use http::StatusCode;
+use http::request::Parts;
 
 /// `POST /api/v1/files`: a batch of changes, durable once it is answered.
 pub(crate) async fn apply<C: Clock>(State(admin): State<Admin<C>>, request: Request) -> Result<StatusCode, Refused> {
     let (parts, body) = request.into_parts();
-    admin.authorize(&parts.headers, ELEMENTS_REPORT).await?;
+    let claims = admin.authorize(&parts, ELEMENTS_REPORT).await?;
     let shared = &*admin.shared;
     let batch: RecordBatch = admin.read_json(&parts.headers, body, shared.settings.max_batch_body_bytes).await?;
     check_element_id(&admin, &batch.element_id)?;
+    admin.authorize_element(&claims, &batch.element_id).await?;
     if batch.changes.len() > MAX_RECORDS {
         return Err(admin.invalid(format!("changes are at most {MAX_RECORDS}")));
     }
@@ -35,9 +36,9 @@ pub(crate) async fn apply<C: Clock>(State(admin): State<Admin<C>>, request: Requ
 pub(crate) async fn get<C: Clock>(
     State(admin): State<Admin<C>>,
     Path(file_id): Path<String>,
-    headers: HeaderMap,
+    parts: Parts,
 ) -> Result<Json<IndexedFile>, Refused> {
-    admin.authorize(&headers, INDEX_READ).await?;
+    admin.authorize(&parts, INDEX_READ).await?;
     let none = || Refused::new(Code::NotFound, "there is no such file in the index");
     // What is no identifier names no file.
     let file_id: FileId = file_id.parse().map_err(|_| none())?;
@@ -46,13 +47,9 @@ pub(crate) async fn get<C: Clock>(
 }
 
 /// `GET /api/v1/files?after=&limit=`.
-pub(crate) async fn list<C: Clock>(
-    State(admin): State<Admin<C>>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Result<Json<IndexPage>, Refused> {
-    admin.authorize(&headers, INDEX_READ).await?;
-    let query: PageQuery = admin.read_query(&uri)?;
+pub(crate) async fn list<C: Clock>(State(admin): State<Admin<C>>, parts: Parts) -> Result<Json<IndexPage>, Refused> {
+    admin.authorize(&parts, INDEX_READ).await?;
+    let query: PageQuery = admin.read_query(&parts.uri)?;
     let limit = page_limit(&admin, query.limit)?;
     let after = query.after.map(|after| after.parse::<FileId>());
     let after = after.transpose().map_err(|_| admin.invalid("after must be a file identifier"))?;

@@ -2,6 +2,7 @@
 
 use crate::module::Admin;
 use artstore_api::scope;
+use artstore_auth::Algorithm;
 use artstore_metrics::Clock;
 use axum::Json;
 use axum::extract::State;
@@ -18,6 +19,12 @@ pub(crate) async fn jwks<C: Clock>(State(admin): State<Admin<C>>) -> Response {
 /// `GET /.well-known/oauth-authorization-server`.
 pub(crate) async fn authorization_server<C: Clock>(State(admin): State<Admin<C>>) -> Response {
     let issuer = &admin.shared.settings.issuer;
+    let mut methods = vec!["client_secret_basic", "client_secret_post", "private_key_jwt"];
+    // Over plain HTTP nobody shows a certificate.
+    let tls = issuer.starts_with("https://");
+    if tls {
+        methods.push("tls_client_auth");
+    }
     let document = json!({
         "issuer": issuer,
         "token_endpoint": format!("{issuer}/oauth2/token"),
@@ -25,7 +32,9 @@ pub(crate) async fn authorization_server<C: Clock>(State(admin): State<Admin<C>>
         "grant_types_supported": ["client_credentials"],
         "response_types_supported": [],
         "scopes_supported": scope::ALL,
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": Algorithm::ALL.map(Algorithm::as_str),
+        "tls_client_certificate_bound_access_tokens": tls,
     });
     ([(CACHE_CONTROL, cache_control(&admin))], Json(document)).into_response()
 }

@@ -27,8 +27,9 @@ impl<C: Clock> Admin<C> {
     /// The module's routes.
     pub fn router(&self) -> Router {
         let account = Router::new()
-            .route("/", get(accounts::get::<C>))
+            .route("/", get(accounts::get::<C>).patch(accounts::change::<C>).delete(accounts::remove::<C>))
             .route("/rotate-secret", post(accounts::rotate::<C>))
+            .route("/secrets", delete(accounts::end_secrets::<C>))
             .route("/previous-secret", delete(accounts::end_previous::<C>))
             .route("/suspend", post(accounts::suspend::<C>))
             .route("/activate", post(accounts::activate::<C>));

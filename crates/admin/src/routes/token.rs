@@ -26,11 +26,11 @@ pub(crate) async fn oauth<C: Clock>(State(admin): State<Admin<C>>, request: Requ
     let (parts, body) = request.into_parts();
     let body = body::read(body, shared.settings.max_token_body_bytes, shared.settings.body_timeout).await;
     let span = shared.metrics.token_request(TokenForm::OAuth, shared.clock.clone());
-    let issued = match body.map_err(TokenError::from).and_then(|body| TokenRequest::read(&parts.headers, &body)) {
-        Ok(request) => shared.issue(&request.client, &request.scopes, &Peer::of(&parts.extensions)).await,
-        Err(error @ TokenError::InvalidClient(reason)) => {
-            Err(shared.refuse(None, false, &Peer::of(&parts.extensions), reason, error))
-        }
+    let peer = Peer::of(&parts.extensions);
+    let read = body.map_err(TokenError::from);
+    let issued = match read.and_then(|body| TokenRequest::read(&parts.headers, &body, peer.certificate().is_some())) {
+        Ok(request) => shared.issue(&request.client, &request.scopes, &peer).await,
+        Err(error @ TokenError::InvalidClient(reason)) => Err(shared.refuse(None, false, &peer, reason, error)),
         Err(error) => Err(error),
     };
     span.end(outcome(&issued));
@@ -83,7 +83,7 @@ pub(crate) async fn json<C: Clock>(State(admin): State<Admin<C>>, request: Reque
 impl<C: Clock> Shared<C> {
     /// Authenticates the client and issues what it asks for, or all that it may have if it asks for nothing.
     async fn issue(&self, client: &Presented, asked: &[String], peer: &Peer) -> Result<IssuedToken, TokenError> {
-        let account = self.authenticate(client, peer).await?.account;
+        let account = self.authenticate(client, peer).await?;
         if !account.active {
             tracing::warn!(client_id = %account.client_id, "token refused: the account is suspended");
             return Err(TokenError::Suspended);
@@ -93,7 +93,17 @@ impl<C: Clock> Shared<C> {
             return Err(TokenError::InvalidScope);
         }
         let scopes = if asked.is_empty() { account.scopes.as_slice() } else { asked };
-        let grant = Grant { client_id: &account.client_id, scopes, audiences: &account.audiences };
+        let certificate = match (account.certificate_bound_tokens, peer.certificate()) {
+            (false, _) => None,
+            (true, Some(certificate)) => Some(&certificate.sha256_fingerprint),
+            (true, None) => {
+                tracing::warn!(client_id = %account.client_id, "token refused: no certificate to bind it to");
+                return Err(TokenError::InvalidRequest(
+                    "the account's tokens are bound to a client certificate, and the connection shows none",
+                ));
+            }
+        };
+        let grant = Grant { client_id: &account.client_id, scopes, audiences: &account.audiences, certificate };
         self.issuer.issue(grant).map_err(|error| {
             tracing::error!(%error, "no token could be made");
             TokenError::Unavailable

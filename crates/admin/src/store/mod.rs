@@ -1,10 +1,12 @@
 //! The database: opened, migrated, its errors. The SQL is what SQLite and PostgreSQL both accept.
 
 mod accounts;
+mod assertions;
 mod elements;
 mod files;
 
-pub(crate) use accounts::{Credentials, Rotated, new_account};
+pub(crate) use accounts::{Changed, Credentials, new_account};
+pub(crate) use assertions::Remembered;
 pub(crate) use elements::Reported;
 pub(crate) use files::{Applied, Source, Swept};
 
@@ -18,7 +20,10 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 /// The versions of the schema, in order. A released file is never changed: a change is a new file.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "initial", include_str!("../../migrations/0001_initial.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "initial", include_str!("../../migrations/0001_initial.sql")),
+    (2, "authentication", include_str!("../../migrations/0002_authentication.sql")),
+];
 
 /// Why the database did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -48,13 +48,13 @@ async fn every_connection_is_durable_and_waits_for_others() {
 async fn a_schema_of_a_newer_version_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&settings(dir.path())).await.unwrap();
-    sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (2, 'later', TRUE, x'00', 0)")
+    sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (3, 'later', TRUE, x'00', 0)")
         .execute(&store.pool)
         .await
         .unwrap();
     store.close().await;
     let error = Store::open(&settings(dir.path())).await.unwrap_err().to_string();
-    assert_eq!(error, "database schema: migration 2 was previously applied but is missing in the resolved migrations");
+    assert_eq!(error, "database schema: migration 3 was previously applied but is missing in the resolved migrations");
 }
 
 #[tokio::test]

@@ -26,7 +26,8 @@ async fn an_account_is_made_listed_and_gets_tokens() {
     assert_eq!(secret.len(), 43);
     let account = json!({
         "client_id": client_id, "name": "Backup", "scopes": ["files:read"], "audiences": ["artstore-ingester"],
-        "active": true, "created_at": "2027-01-15T08:00:00Z"
+        "active": true, "created_at": "2027-01-15T08:00:00Z", "secrets": 1, "key_ids": [],
+        "certificate_bound_tokens": false
     });
     let one = fixture.get(&format!("{PATH}/{client_id}"), &token).await;
     assert_eq!((one.status, one.json()), (200, account.clone()));
@@ -75,6 +76,46 @@ async fn an_account_is_suspended_and_activated_again() {
 }
 
 #[tokio::test]
+async fn a_deleted_account_gets_no_more_tokens() {
+    let fixture = Fixture::new().await;
+    let token = fixture.token(&[ACCOUNTS_ADMIN]).await;
+    let secret = fixture.account("client", &[FILES_READ]).await;
+    assert_eq!(fixture.call(Method::DELETE, &format!("{PATH}/client"), &token, None).await.status, 204);
+    assert_eq!(fixture.token_answer("client", &secret, GRANT).await.status, 401);
+    assert_eq!(fixture.get(&format!("{PATH}/client"), &token).await.status, 404);
+}
+
+#[tokio::test]
+async fn what_is_absent_of_a_change_stays_and_what_is_null_goes() {
+    let fixture = Fixture::new().await;
+    let token = fixture.token(&[ACCOUNTS_ADMIN]).await;
+    fixture.account("client", &[FILES_READ]).await;
+    let change = async |body: Value| fixture.call(Method::PATCH, &format!("{PATH}/client"), &token, Some(body)).await;
+    let certificate = json!({ "subject": "CN=a" });
+    let first = change(json!({ "certificate": certificate, "element_id": "e-1" })).await;
+    let seen = |answer: &super::Answer| (answer.json()["certificate"].clone(), answer.json()["element_id"].clone());
+    assert_eq!((first.status, seen(&first)), (200, (certificate, json!("e-1"))));
+    let second = change(json!({ "certificate": null, "certificate_bound_tokens": true })).await;
+    assert_eq!(
+        (seen(&second), &second.json()["certificate_bound_tokens"]),
+        ((Value::Null, json!("e-1")), &json!(true))
+    );
+    let nobody = fixture.call(Method::PATCH, &format!("{PATH}/nobody"), &token, Some(json!({}))).await;
+    assert_eq!(nobody.problem(), problem(404, "NOT_FOUND", "there is no such account"));
+    assert_eq!(fixture.call(Method::PATCH, &format!("{PATH}/client"), "", Some(json!({}))).await.status, 401);
+    for (body, detail) in [
+        (json!({ "element_id": "a/b" }), "element_id has 1 to 64 characters of letters, digits, '-', '.' and '_'"),
+        (json!({ "certificate": { "sha256": "ab" } }), "certificate.sha256 must have 64 hexadecimal digits"),
+        (json!({ "certificate": { "subject": "a" } }), "certificate.subject must be an RFC 4514 name such as CN=a,O=b"),
+        (json!({ "certificate": { "san": "" } }), "certificate.san must be a name of the certificate"),
+        (json!({ "jwks": { "keys": [] } }), "jwks has 1 to 8 keys"),
+        (json!({ "jwks": { "keys": {} } }), "jwks.keys must be an array"),
+    ] {
+        assert_eq!(change(body).await.problem(), problem(400, "VALIDATION_ERROR", detail));
+    }
+}
+
+#[tokio::test]
 async fn an_account_that_is_not_there_is_not_found() {
     let fixture = Fixture::new().await;
     let token = fixture.token(&[ACCOUNTS_ADMIN]).await;
@@ -85,6 +126,8 @@ async fn an_account_that_is_not_there_is_not_found() {
         (Method::DELETE, "/previous-secret"),
         (Method::POST, "/suspend"),
         (Method::POST, "/activate"),
+        (Method::DELETE, ""),
+        (Method::DELETE, "/secrets"),
     ] {
         let path = format!("{PATH}/nobody{path}");
         assert_eq!(fixture.call(method.clone(), &path, &token, None).await.problem(), expected, "{path}");

@@ -4,6 +4,7 @@ mod accounts;
 mod elements;
 mod files;
 mod limits;
+mod methods;
 mod rebuild;
 mod secrets;
 mod tokens;

@@ -106,7 +106,7 @@ async fn every_error_has_its_status_and_body() {
     let secret = fixture.account("client", &[FILES_READ]).await;
     let good = format!("client:{secret}");
     let (twice, long) = (format!("{GRANT}&client_id=client&client_secret={secret}"), "x".repeat(401));
-    let no_match = "the client is unknown or its secret is wrong";
+    let no_match = "the client is unknown, or its credentials are wrong";
     let scope = "the account does not have every scope that was asked for";
     let cases = [
         (basic(&good), "a=b", 400, "invalid_request", "grant_type is missing"),
@@ -130,7 +130,7 @@ async fn every_error_has_its_status_and_body() {
             GRANT,
             401,
             "invalid_client",
-            "the client must authenticate with HTTP Basic or client_secret",
+            "the client must authenticate: HTTP Basic, client_secret, client_assertion or a certificate",
         ),
         (
             ("authorization", "Bearer abc".to_owned()),
@@ -186,7 +186,7 @@ async fn the_original_form_answers_with_the_moment_of_issue() {
     assert_eq!((answer.header("cache-control"), answer.header("pragma")), ("no-store", "no-cache"));
     assert_eq!(token_part(token.as_str().unwrap(), 1)["scope"], "files:read");
     let wrong = fixture.call(http::Method::POST, "/api/v1/auth/token", "", body("wrong")).await;
-    assert_eq!(wrong.problem(), problem(401, "UNAUTHORIZED", "the client is unknown or its secret is wrong"));
+    assert_eq!(wrong.problem(), problem(401, "UNAUTHORIZED", "the client is unknown, or its credentials are wrong"));
     let canary = "canary-8d1f";
     let number = fixture.call(http::Method::POST, "/api/v1/auth/token", "", Some(json!({ "client_id": canary }))).await;
     let detail = "the body must be an object with client_id and client_secret";
@@ -228,7 +228,10 @@ async fn the_metadata_says_what_there_is() {
         "grant_types_supported": ["client_credentials"],
         "response_types_supported": [],
         "scopes_supported": scope::ALL,
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "token_endpoint_auth_methods_supported":
+            ["client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth"],
+        "token_endpoint_auth_signing_alg_values_supported": ["RS256", "ES256", "EdDSA"],
+        "tls_client_certificate_bound_access_tokens": true,
     });
     assert_eq!((answer.status, answer.json()), (200, expected));
     assert_eq!(answer.header("content-type"), "application/json");

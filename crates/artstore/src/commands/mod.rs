@@ -1,6 +1,6 @@
 //! The commands: thin skins over the libraries.
 
-pub(crate) mod account;
+pub(crate) mod accounts;
 pub(crate) mod certs;
 pub(crate) mod config;
 mod connection;

@@ -8,7 +8,8 @@ use crate::failure::Failure;
 use crate::logging;
 use crate::modules::{open_admin, start_admin, start_element, start_ingester};
 use crate::signals::StopSignals;
-use artstore_admin::{Admin, AdminSettings};
+use artstore_admin::{AccountError, Admin, AdminSettings};
+use artstore_api::account::ChangeAccount;
 use artstore_api::element::ElementMode;
 use artstore_api::scope;
 use artstore_auth::SecretSource;
@@ -222,19 +223,24 @@ async fn start(
 
 /// Makes the four accounts, or gives them again the secrets that they had.
 async fn accounts(admin: &Admin, data: &DataDir) -> Result<BTreeMap<String, SecretString>, Failure> {
-    let wanted: [(&str, &[&str], &[&str]); 4] = [
-        (INGESTER, &crate::assemble::INGESTER_SCOPES, &crate::assemble::INGESTER_AUDIENCES),
-        (ELEMENT_EDIT, &crate::assemble::ELEMENT_SCOPES, &crate::assemble::ELEMENT_AUDIENCES),
-        (ELEMENT_RW, &crate::assemble::ELEMENT_SCOPES, &crate::assemble::ELEMENT_AUDIENCES),
-        (CLIENT, &[scope::FILES_READ, scope::FILES_WRITE], &[scope::AUDIENCE_INGESTER]),
+    let wanted = [
+        (INGESTER, &crate::assemble::INGESTER_SCOPES[..], &crate::assemble::INGESTER_AUDIENCES[..], None),
+        (ELEMENT_EDIT, &crate::assemble::ELEMENT_SCOPES, &crate::assemble::ELEMENT_AUDIENCES, Some("element-edit")),
+        (ELEMENT_RW, &crate::assemble::ELEMENT_SCOPES, &crate::assemble::ELEMENT_AUDIENCES, Some("element-rw")),
+        (CLIENT, &[scope::FILES_READ, scope::FILES_WRITE], &[scope::AUDIENCE_INGESTER], None),
     ];
     let kept = data.secrets()?;
     let mut secrets = BTreeMap::new();
-    for (account, scopes, audiences) in wanted {
+    for (account, scopes, audiences, element_id) in wanted {
+        let failed = |error: AccountError| Failure::failed(format!("account {account}: {error}"));
         let secret = admin
             .bootstrap_account(account, account, scopes, audiences, kept.get(account).cloned())
             .await
-            .map_err(|error| Failure::failed(format!("account {account}: {error}")))?;
+            .map_err(failed)?;
+        if let Some(element_id) = element_id {
+            let change = ChangeAccount { element_id: Some(Some(element_id.to_owned())), ..ChangeAccount::default() };
+            admin.change_account(account, change).await.map_err(failed)?;
+        }
         secrets.insert(account.to_owned(), SecretString::from(secret.client_secret));
     }
     data.keep_secrets(&secrets)?;
