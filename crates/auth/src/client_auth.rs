@@ -74,6 +74,16 @@ impl From<PrivateKeyJwt> for ClientAuthentication {
 }
 
 impl ClientAuthentication {
+    /// The path at which the Admin Module takes this method.
+    pub(crate) const fn standard_path(&self) -> &'static str {
+        match self {
+            Self::OriginalJson(_) => "/api/v1/auth/token",
+            Self::SecretBasic(_) | Self::SecretPost(_) | Self::PrivateKeyJwt(_) | Self::TlsClientAuth => {
+                "/oauth2/token"
+            }
+        }
+    }
+
     /// Reads the secret or the key. The error says what is wrong without any of its content.
     pub(crate) async fn read(&self) -> Result<Credential, String> {
         match self {

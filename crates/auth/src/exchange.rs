@@ -1,10 +1,13 @@
 //! One exchange: one token request to one instance, its answer read within limits of time and size.
 
 use crate::client_auth::{Credential, assertion};
+use crate::discovery::Endpoint;
 use crate::response::{Grant, read_grant, read_refusal};
 use crate::token::Moment;
 use crate::transport::{RequestBody, Transport, read_limited};
-use crate::{AdminInstance, AuthError, AuthErrorType, AuthSettings, ClientAuthentication, TransportError};
+use crate::{
+    AdminInstance, AuthError, AuthErrorType, AuthSettings, ClientAuthentication, TokenEndpoint, TransportError,
+};
 use artstore_metrics::{Clock, Monotonic, UnixTime};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +19,6 @@ use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use time::OffsetDateTime;
 use tower::ServiceExt;
 
 /// How an exchange went.
@@ -44,13 +46,20 @@ pub(crate) async fn exchange<C: Clock>(
     clock: &C,
     limit: Duration,
 ) -> Exchanged {
+    let began = clock.monotonic();
+    let endpoint = match locate(settings, instance, transport, clock, limit).await {
+        Ok(endpoint) => endpoint,
+        Err(error) => return Exchanged { result: Err(error), duration: None, sent: Moment::now(clock) },
+    };
+    // The metadata's fetch is part of the exchange.
+    let limit = limit.saturating_sub(clock.monotonic().since(began));
     let sent = Moment::now(clock);
     let written: Arc<OnceLock<Monotonic>> = Arc::default();
     let on_first_poll = {
         let (written, clock) = (Arc::clone(&written), clock.clone());
         move || _ = written.set(clock.monotonic())
     };
-    let request = match request(settings, instance, credential, sent.wall, on_first_poll) {
+    let request = match request(settings, endpoint, credential, sent.wall, on_first_poll) {
         Ok(request) => request,
         Err(detail) => {
             let result = Err(AuthError::new(AuthErrorType::Internal, detail));
@@ -75,8 +84,34 @@ pub(crate) async fn exchange<C: Clock>(
         }
     };
     let from = written.get().copied().unwrap_or(sent.monotonic);
+    if let (TokenEndpoint::Discovered(discovery), Err(error)) = (&settings.endpoint, &result)
+        && !error.kind().is_verdict()
+    {
+        discovery.doubt(instance);
+    }
     let duration = was_written.then(|| clock.monotonic().since(from));
     Exchanged { result, duration, sent }
+}
+
+/// Where the token endpoint is.
+async fn locate<C: Clock>(
+    settings: &AuthSettings,
+    instance: &AdminInstance,
+    transport: &Transport,
+    clock: &C,
+    limit: Duration,
+) -> Result<Endpoint, AuthError> {
+    let path = match &settings.endpoint {
+        TokenEndpoint::Standard => settings.authentication.standard_path(),
+        TokenEndpoint::Path(path) => path,
+        TokenEndpoint::Discovered(discovery) => {
+            let found = tokio::time::timeout(limit, discovery.token_endpoint(instance, transport, clock)).await;
+            let late = |_| AuthError::new(AuthErrorType::Timeout, format!("no metadata within {limit:?}"));
+            return found.map_err(late)?;
+        }
+    };
+    let url = instance.url(path).map_err(|error| AuthError::new(AuthErrorType::Internal, error.to_string()))?;
+    Ok(Endpoint::from(url))
 }
 
 async fn answer(transport: Transport, request: Request<RequestBody>, limit: usize) -> Result<Answer, TransportError> {
@@ -93,19 +128,18 @@ fn read_answer(settings: &AuthSettings, answer: &Answer, now: UnixTime) -> Resul
         };
         return read_grant(body, &settings.scope);
     }
-    let now = i64::try_from(now.as_secs()).ok().and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok());
     let body = answer.body.as_deref().unwrap_or_default();
-    Err(read_refusal(answer.status, &answer.headers, body, now.unwrap_or(OffsetDateTime::UNIX_EPOCH)))
+    Err(read_refusal(answer.status, &answer.headers, body, now))
 }
 
 fn request(
     settings: &AuthSettings,
-    instance: &AdminInstance,
+    endpoint: Endpoint,
     credential: &Credential,
     now: UnixTime,
     on_first_poll: impl FnOnce() + Send + Sync + 'static,
 ) -> Result<Request<RequestBody>, String> {
-    let url = instance.url(settings.token_path()).map_err(|error| error.to_string())?;
+    let Endpoint { url, published } = endpoint;
     let mut form = Form::new();
     let mut authorization = None;
     let client_id = settings.client_id.as_str();
@@ -120,7 +154,7 @@ fn request(
         (ClientAuthentication::PrivateKeyJwt(jwt), Credential::Key(key)) => {
             form.add("client_id", client_id);
             form.add("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
-            form.add("client_assertion", &assertion(jwt, key, client_id, &url.to_string(), now)?);
+            form.add("client_assertion", &assertion(jwt, key, client_id, &published, now)?);
         }
         (ClientAuthentication::TlsClientAuth, Credential::Certificate) => form.add("client_id", client_id),
         (ClientAuthentication::OriginalJson(_), Credential::Secret(secret)) => {

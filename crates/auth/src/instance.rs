@@ -75,6 +75,16 @@ impl AdminInstance {
     pub fn url(&self, path: &str) -> Result<Uri, InstanceError> {
         format!("{}{}{path}", self.origin, self.base_path).parse().map_err(|_| InstanceError::NotAbsolute)
     }
+
+    /// Where the metadata are (RFC 8414 section 3.1): the well-known part stands between the host and the path.
+    pub(crate) fn metadata_url(&self) -> Result<Uri, InstanceError> {
+        let url = format!("{}/.well-known/oauth-authorization-server{}", self.origin, self.base_path);
+        url.parse().map_err(|_| InstanceError::NotAbsolute)
+    }
+
+    pub(crate) fn is_https(&self) -> bool {
+        self.origin.starts_with("https:")
+    }
 }
 
 impl std::str::FromStr for AdminInstance {
@@ -102,6 +112,15 @@ mod tests {
             assert_eq!(instance.origin(), origin);
             assert_eq!(instance.url("/oauth2/token").unwrap().to_string(), format!("{origin}{path}"));
         }
+    }
+
+    #[test]
+    fn the_well_known_part_stands_between_host_and_path() {
+        let metadata = |url: &str| AdminInstance::parse(url).unwrap().metadata_url().unwrap().to_string();
+        assert_eq!(metadata("https://h/"), "https://h:443/.well-known/oauth-authorization-server");
+        assert_eq!(metadata("http://h/a/b/"), "http://h:80/.well-known/oauth-authorization-server/a/b");
+        let https = |url: &str| AdminInstance::parse(url).unwrap().is_https();
+        assert!(https("https://h") && !https("http://h"));
     }
 
     #[test]

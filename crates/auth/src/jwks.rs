@@ -2,7 +2,7 @@
 
 use crate::metrics::Status;
 use crate::transport::{RequestBody, Transport, read_limited};
-use crate::{AdminInstance, Algorithm, AuthMetrics, Backoff, KeySet, SettingsError, VerifyError};
+use crate::{AdminInstance, Algorithm, AuthMetrics, Backoff, Discovery, KeySet, SettingsError, VerifyError};
 use arc_swap::ArcSwapOption;
 use artstore_metrics::{Clock, Monotonic};
 use futures_util::FutureExt;
@@ -29,6 +29,15 @@ pub enum JwksSource {
         /// How to reach them.
         transport: Transport,
     },
+    /// The issuer's instances, tried in turn where its metadata say (RFC 8414).
+    Discovered {
+        /// What finds them; the service's own, so that metadata are fetched once for both.
+        discovery: Discovery,
+        /// The instances.
+        instances: Vec<AdminInstance>,
+        /// How to reach them.
+        transport: Transport,
+    },
     /// The process's own keys, for the Admin Module itself. The function gives the set that is valid now.
     Local(Arc<dyn Fn() -> Arc<KeySet> + Send + Sync>),
 }
@@ -39,6 +48,11 @@ impl std::fmt::Debug for JwksSource {
             Self::Remote { instances, .. } => {
                 f.debug_struct("Remote").field("instances", instances).finish_non_exhaustive()
             }
+            Self::Discovered { discovery, instances, .. } => f
+                .debug_struct("Discovered")
+                .field("discovery", discovery)
+                .field("instances", instances)
+                .finish_non_exhaustive(),
             Self::Local(_) => f.write_str("Local"),
         }
     }
@@ -57,6 +71,7 @@ pub(crate) struct JwksLimits {
 /// Keys fetched from an issuer. Clones share them.
 pub(crate) struct RemoteKeys<C: Clock> {
     instances: Vec<(AdminInstance, usize)>,
+    discovery: Option<Discovery>,
     transport: Transport,
     algorithms: Vec<Algorithm>,
     limits: JwksLimits,
@@ -84,6 +99,7 @@ struct FetchState {
 impl<C: Clock> RemoteKeys<C> {
     pub(crate) fn new(
         instances: &[AdminInstance],
+        discovery: Option<Discovery>,
         transport: Transport,
         algorithms: Vec<Algorithm>,
         limits: JwksLimits,
@@ -98,7 +114,7 @@ impl<C: Clock> RemoteKeys<C> {
         };
         let instances = instances.iter().map(place).collect::<Result<_, _>>()?;
         let (current, state) = (ArcSwapOption::empty(), Mutex::default());
-        Ok(Self { instances, transport, algorithms, limits, metrics, clock, current, state })
+        Ok(Self { instances, discovery, transport, algorithms, limits, metrics, clock, current, state })
     }
 
     /// The key set to verify a token of this key with.
@@ -196,6 +212,9 @@ impl<C: Clock> RemoteKeys<C> {
                     break;
                 }
                 Err(detail) => {
+                    if let Some(discovery) = &self.discovery {
+                        discovery.doubt(instance);
+                    }
                     self.metrics.jwks_fetched(*place, Status::Failure);
                     tracing::warn!(
                         error_type = "jwks_unavailable",
@@ -224,7 +243,13 @@ impl<C: Clock> RemoteKeys<C> {
     }
 
     async fn fetch_from(&self, instance: &AdminInstance) -> Result<KeySet, String> {
-        let url = instance.url(JWKS_PATH).map_err(|error| error.to_string())?;
+        let url = match &self.discovery {
+            Some(discovery) => {
+                let found = discovery.jwks_uri(instance, &self.transport, &self.clock).await;
+                found.map_err(|error| error.to_string())?
+            }
+            None => instance.url(JWKS_PATH).map_err(|error| error.to_string())?,
+        };
         let request = Request::builder()
             .method(Method::GET)
             .uri(url)

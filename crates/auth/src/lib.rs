@@ -37,6 +37,7 @@ mod assertion;
 mod cache;
 mod claims;
 mod client_auth;
+mod discovery;
 mod error;
 mod exchange;
 #[cfg(fuzzing)]
@@ -65,6 +66,7 @@ mod verifier;
 pub use assertion::{AssertionRules, ClientAssertion, MAX_ASSERTION_BYTES, MAX_JTI_BYTES};
 pub use claims::{Claims, ExpectedClaims};
 pub use client_auth::{AssertionAudience, ClientAuthentication, PrivateKeyJwt};
+pub use discovery::{Discovery, DiscoverySettings};
 pub use error::AuthError;
 #[cfg(feature = "http")]
 pub use http_transport::http_transport;

@@ -1,6 +1,7 @@
 //! Reading the answer of a token endpoint: the token if everything about it is right, else the kind of error.
 
 use crate::{AuthError, AuthErrorType, classify_auth_error};
+use artstore_metrics::UnixTime;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use std::time::Duration;
@@ -71,14 +72,14 @@ pub(crate) fn read_grant(body: &[u8], asked_scope: &[String]) -> Result<Grant, A
 }
 
 /// Reads an answer that is no 2xx. Only the OAuth code is taken from its body, and only to classify it.
-pub(crate) fn read_refusal(status: StatusCode, headers: &HeaderMap, body: &[u8], now: OffsetDateTime) -> AuthError {
+pub(crate) fn read_refusal(status: StatusCode, headers: &HeaderMap, body: &[u8], now: UnixTime) -> AuthError {
     let code = serde_json::from_slice::<Failure>(body).ok().map(|failure| failure.error);
     let kind = classify_auth_error(status.as_u16(), code.as_deref());
     AuthError::new(kind, format!("the issuer answered {}", status.as_u16())).with_retry_after(retry_after(headers, now))
 }
 
 /// `Retry-After`: seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: UnixTime) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         // So many digits that they do not fit mean very long.
@@ -87,6 +88,7 @@ fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     let format =
         format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
     let date = time::PrimitiveDateTime::parse(value, format).ok()?.assume_utc();
+    let now = i64::try_from(now.as_secs()).ok().and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok())?;
     Duration::try_from(date - now).ok()
 }
 
@@ -161,7 +163,8 @@ mod tests {
 
     #[test]
     fn a_refusal_is_classified_by_status_and_code_and_keeps_retry_after() {
-        let now = datetime!(2026-11-24 08:00:00 UTC);
+        let now = datetime!(2026-11-24 08:00:00 UTC).unix_timestamp();
+        let now = UnixTime::from_secs(now.unsigned_abs());
         let read = |status: u16, retry: &str, body: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::RETRY_AFTER, HeaderValue::from_str(retry).unwrap());

@@ -1,17 +1,19 @@
 //! What an [`AuthService`](crate::AuthService) is told at construction, with its defaults.
 
-use crate::{AdminInstance, ClientAuthentication, ExpectedClaims};
+use crate::{AdminInstance, ClientAuthentication, Discovery, ExpectedClaims};
 use artstore_metrics::Monotonic;
 use std::borrow::Cow;
 use std::time::Duration;
 
 /// Where the token endpoint is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum TokenEndpoint {
     /// Where the Admin Module has it: `/oauth2/token`, or `/api/v1/auth/token` for [`ClientAuthentication::OriginalJson`].
     Standard,
     /// At this path below the instance's base URL.
     Path(Cow<'static, str>),
+    /// Where the issuer's metadata say (RFC 8414). Not for [`ClientAuthentication::OriginalJson`], which is no OAuth.
+    Discovered(Discovery),
 }
 
 /// How long to leave an ailing issuer alone after a failed acquisition: `floor` plus a random share of `base`, doubled with
@@ -109,21 +111,6 @@ impl AuthSettings {
         }
     }
 
-    /// The path of the token endpoint below an instance's base URL.
-    pub(crate) fn token_path(&self) -> &str {
-        match (&self.endpoint, &self.authentication) {
-            (TokenEndpoint::Path(path), _) => path,
-            (TokenEndpoint::Standard, ClientAuthentication::OriginalJson(_)) => "/api/v1/auth/token",
-            (
-                TokenEndpoint::Standard,
-                ClientAuthentication::SecretBasic(_)
-                | ClientAuthentication::SecretPost(_)
-                | ClientAuthentication::PrivateKeyJwt(_)
-                | ClientAuthentication::TlsClientAuth,
-            ) => "/oauth2/token",
-        }
-    }
-
     pub(crate) fn check(&self) -> Result<(), SettingsError> {
         if self.instances.is_empty() {
             return Err(SettingsError::NoInstance);
@@ -138,6 +125,11 @@ impl AuthSettings {
             && jwt.lifetime.as_secs() == 0
         {
             return Err(SettingsError::ZeroLimit);
+        }
+        if let (TokenEndpoint::Discovered(_), ClientAuthentication::OriginalJson(_)) =
+            (&self.endpoint, &self.authentication)
+        {
+            return Err(SettingsError::Discovery);
         }
         if matches!(&self.endpoint, TokenEndpoint::Path(path) if !path.starts_with('/')) {
             return Err(SettingsError::Path);
@@ -168,6 +160,9 @@ pub enum SettingsError {
     /// A path of an endpoint does not begin with a slash.
     #[error("the path of an endpoint must begin with a slash")]
     Path,
+    /// The original's form, at the issuer's OAuth token endpoint.
+    #[error("the original's JSON form has an endpoint of its own, which no metadata name")]
+    Discovery,
     /// The metrics were made for other instances.
     #[error("the metrics do not know this Admin Module instance")]
     UnknownInstance,
@@ -182,7 +177,7 @@ pub enum SettingsError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{PrivateKeyJwt, SecretSource};
+    use crate::{DiscoverySettings, PrivateKeyJwt, SecretSource};
 
     fn settings() -> AuthSettings {
         let instance = AdminInstance::parse("https://admin:8000").unwrap();
@@ -194,7 +189,7 @@ mod tests {
         let settings = settings();
         assert_eq!(settings.check(), Ok(()));
         assert_eq!((settings.timeout.as_secs(), settings.acquisition_limit.as_secs()), (10, 30));
-        assert_eq!((settings.token_path(), settings.max_response_bytes), ("/oauth2/token", 65_536));
+        assert_eq!((settings.authentication.standard_path(), settings.max_response_bytes), ("/oauth2/token", 65_536));
         assert!(!format!("{settings:?}").contains("canary"));
     }
 
@@ -211,6 +206,11 @@ mod tests {
         assert_eq!(refused(|s| s.acquisition_limit = Duration::ZERO), SettingsError::ZeroLimit);
         assert_eq!(refused(|s| s.backoff.floor = Duration::ZERO), SettingsError::ZeroLimit);
         assert_eq!(refused(|s| s.endpoint = TokenEndpoint::Path("token".into())), SettingsError::Path);
+        let original_discovered = |s: &mut AuthSettings| {
+            s.authentication = ClientAuthentication::OriginalJson(SecretSource::inline("s"));
+            s.endpoint = TokenEndpoint::Discovered(Discovery::new(DiscoverySettings::new("https://i")).unwrap());
+        };
+        assert_eq!(refused(original_discovered), SettingsError::Discovery);
         let short_lived = |s: &mut AuthSettings| {
             let jwt = PrivateKeyJwt {
                 lifetime: Duration::from_millis(999),

@@ -150,30 +150,27 @@ impl<C: Clock> TokenVerifier<C> {
         if settings.timeout.is_zero() || settings.cooldown.is_zero() {
             return Err(SettingsError::ZeroLimit);
         }
-        let keys = match settings.jwks.clone() {
-            JwksSource::Local(keys) => Keys::Local(keys),
-            JwksSource::Remote { instances, transport } => {
-                let limits = JwksLimits {
-                    cooldown: settings.cooldown,
-                    refresh_after: settings.refresh_after,
-                    max_stale: settings.max_stale,
-                    timeout: settings.timeout,
-                    max_bytes: settings.max_jwks_bytes,
-                };
-                let metrics = metrics.into().ok_or(SettingsError::UnknownInstance)?;
-                let algorithms = settings.algorithms.clone();
-                Keys::Remote(Arc::new(RemoteKeys::new(
-                    &instances,
-                    transport,
-                    algorithms,
-                    limits,
-                    metrics,
-                    clock.clone(),
-                )?))
-            }
+        let (instances, discovery, transport) = match settings.jwks.clone() {
+            JwksSource::Local(keys) => return Ok(Self::of(settings, Keys::Local(keys), clock)),
+            JwksSource::Remote { instances, transport } => (instances, None, transport),
+            JwksSource::Discovered { discovery, instances, transport } => (instances, Some(discovery), transport),
         };
+        let limits = JwksLimits {
+            cooldown: settings.cooldown,
+            refresh_after: settings.refresh_after,
+            max_stale: settings.max_stale,
+            timeout: settings.timeout,
+            max_bytes: settings.max_jwks_bytes,
+        };
+        let metrics = metrics.into().ok_or(SettingsError::UnknownInstance)?;
+        let algorithms = settings.algorithms.clone();
+        let keys = RemoteKeys::new(&instances, discovery, transport, algorithms, limits, metrics, clock.clone())?;
+        Ok(Self::of(settings, Keys::Remote(Arc::new(keys)), clock))
+    }
+
+    fn of(settings: VerifierSettings, keys: Keys<C>, clock: C) -> Self {
         let audiences = [settings.audience.clone()];
-        Ok(Self { inner: Arc::new(Inner { settings, audiences, keys, clock }) })
+        Self { inner: Arc::new(Inner { settings, audiences, keys, clock }) }
     }
 
     /// The claims of a valid token.

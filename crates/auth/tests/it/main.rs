@@ -7,6 +7,7 @@ mod assertion;
 mod cached;
 mod canary;
 mod clocks;
+mod discovery;
 mod faults;
 mod flights;
 mod jwks;
