@@ -1,13 +1,16 @@
 # Sourced by scripts/test: installs what is missing and puts it on PATH. Everything from Python's registry goes into .venv,
-# promtool comes from Debian; no service is started.
+# from npm's into .node; promtool comes from Debian; no service is started.
 
 venv=$root/.venv
 python=$venv/bin/python
 requirements=$root/scripts/requirements.txt
+node_packages=$root/scripts/npm/package.json
+node_folder=$root/.node
 
 install_tools() {
   install_debian_packages
   install_venv
+  install_node_packages
   command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
   use_coverage_tools
   check_tools
@@ -18,6 +21,8 @@ missing_packages() {
   command -v cc >/dev/null || echo build-essential
   command -v curl >/dev/null || echo curl ca-certificates
   command -v promtool >/dev/null || echo prometheus
+  command -v node >/dev/null || echo nodejs
+  command -v npm >/dev/null || echo npm
   [[ -x $python ]] || python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
 
@@ -52,6 +57,17 @@ install_venv() {
   cp "$requirements" "$venv/installed.txt"
 }
 
+# No lock file: it would hold the address of whichever mirror it was made with. The packages are pinned by name and version.
+install_node_packages() {
+  cmp -s "$node_packages" "$node_folder/installed.json" && return 0
+  echo "installing into .node: $(sed -n '/"dependencies"/,/}/s/^ *"\([^"]*\)": "\([0-9][^"]*\)".*/\1@\2/p' "$node_packages" | tr '\n' ' ')"
+  mkdir -p "$node_folder"
+  cp "$node_packages" "$node_folder/package.json"
+  npm install --prefix "$node_folder" --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error >"$logs/npm.log" 2>&1 ||
+    { tail -30 "$logs/npm.log"; return 1; }
+  cp "$node_packages" "$node_folder/installed.json"
+}
+
 # The coverage tools must understand what this compiler's LLVM writes; where rustup's llvm-tools are not to be had, the
 # registry's are the same version.
 use_coverage_tools() {
@@ -66,6 +82,7 @@ check_tools() {
   "$LLVM_COV" --version | sed -n 2p
   cargo-deny --version
   promtool --version 2>&1 | head -1
+  echo "node $(node --version)"
   weed version | head -1
 }
 
