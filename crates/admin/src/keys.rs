@@ -11,7 +11,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -100,8 +100,8 @@ struct Held {
     name: String,
     digest: String,
     key: Arc<SigningKey>,
-    /// When it appeared; `None` if it was there at the start.
-    appeared: Option<Monotonic>,
+    /// From when on it signs: by then every replica publishes it, and nobody keeps an older set.
+    settled_at: Monotonic,
 }
 
 #[derive(Debug)]
@@ -142,11 +142,15 @@ pub(crate) struct KeyRing<C> {
 impl<C: Clock> KeyRing<C> {
     /// Reads the folder; makes it, and a key of this algorithm, if there is none. Blocks on files.
     pub(crate) fn open(dir: &Path, algorithm: SigningAlgorithm, settle: Duration, clock: C) -> Result<Self, KeyError> {
-        let mut keys = if dir.exists() { load(dir, &[], None)? } else { Vec::new() };
+        let start = |name: &str, modified| {
+            let age = clock.wall().since(published_at(name, modified));
+            clock.monotonic().plus(settle.saturating_sub(age))
+        };
+        let mut keys = if dir.exists() { load(dir, &[], start)? } else { Vec::new() };
         if !keys.iter().any(|held| held.key.algorithm() == algorithm) {
             let path = generate_key_file(dir, algorithm, clock.wall())?;
             tracing::info!(path = %path.display(), algorithm = algorithm.as_str(), "made a signing key");
-            keys = load(dir, &keys, None)?;
+            keys = load(dir, &keys, start)?;
         }
         let current = RwLock::new(Arc::new(Current::new(keys)?));
         Ok(Self { dir: dir.to_owned(), algorithm, settle, clock, current })
@@ -156,7 +160,7 @@ impl<C: Clock> KeyRing<C> {
     /// Blocks on files.
     pub(crate) fn reload(&self) -> Result<bool, KeyError> {
         let before = self.current();
-        let keys = load(&self.dir, &before.keys, Some(self.clock.monotonic()))?;
+        let keys = load(&self.dir, &before.keys, |_, _| self.clock.monotonic().plus(self.settle))?;
         if !keys.iter().any(|held| held.key.algorithm() == self.algorithm) {
             return Err(KeyError::NoneLeft { dir: self.dir.clone(), algorithm: self.algorithm.as_str() });
         }
@@ -170,14 +174,12 @@ impl<C: Clock> KeyRing<C> {
     }
 
     /// The key that signs: the last by name of those of the configured algorithm that have been published long enough; if
-    /// none has, the first to appear.
+    /// there is none, the last of another algorithm (the configured one is another than before, and its key is too new); if
+    /// no key has been published long enough, the one that will be first.
     pub(crate) fn signing_key(&self) -> Option<Arc<SigningKey>> {
         let (current, now) = (self.current(), self.clock.monotonic());
-        let fits = |held: &&Held| held.key.algorithm() == self.algorithm;
-        let settled = |held: &&Held| held.appeared.is_none_or(|appeared| now >= appeared.plus(self.settle));
-        let newest = current.keys.iter().rev().filter(fits).find(settled);
-        let held = newest.or_else(|| current.keys.iter().filter(fits).min_by_key(|held| held.appeared));
-        held.map(|held| Arc::clone(&held.key))
+        let facts = current.keys.iter().map(|held| (held.key.algorithm(), held.settled_at));
+        choose(&facts, self.algorithm, now).map(|at| Arc::clone(&current.keys[at].key))
     }
 
     /// The published set, as JSON.
@@ -200,9 +202,45 @@ impl<C: Clock> KeyRing<C> {
     }
 }
 
+/// Which of these keys, in the order of their names, signs at `now`.
+pub(crate) fn choose<T: Ord + Copy>(
+    keys: &(impl DoubleEndedIterator<Item = (SigningAlgorithm, T)> + ExactSizeIterator + Clone),
+    configured: SigningAlgorithm,
+    now: T,
+) -> Option<usize> {
+    let settled = || keys.clone().enumerate().rev().filter(|(_, (_, settled_at))| *settled_at <= now);
+    let fitting = settled().find(|(_, (algorithm, _))| *algorithm == configured).or_else(|| settled().next());
+    let first = || keys.clone().enumerate().min_by_key(|(_, (algorithm, at))| (*at, *algorithm != configured));
+    fitting.or_else(first).map(|(at, _)| at)
+}
+
+/// When a key appeared: files made here begin with the moment, in milliseconds; of others it is when they were written.
+pub(crate) fn published_at(name: &str, modified: UnixTime) -> UnixTime {
+    let millis =
+        name.split_once('-').filter(|(digits, _)| digits.len() == 15).and_then(|(digits, _)| digits.parse().ok());
+    millis.map_or(modified, |millis| UnixTime::from_duration(Duration::from_millis(millis)))
+}
+
 /// All `*.pem` files of the folder that do not begin with a dot, in the order of their names. A file that has not changed
 /// since `before` is not parsed again.
-fn load(dir: &Path, before: &[Held], now: Option<Monotonic>) -> Result<Vec<Held>, KeyError> {
+fn load(dir: &Path, before: &[Held], settled_at: impl Fn(&str, UnixTime) -> Monotonic) -> Result<Vec<Held>, KeyError> {
+    names(dir)?.into_iter().map(|name| load_one(dir, name, before, &settled_at)).collect()
+}
+
+/// All keys of the folder in the order of their files, each with its file and the moment at which it appeared.
+pub(crate) fn read_all(dir: &Path) -> Result<Vec<(Arc<SigningKey>, PathBuf, UnixTime)>, KeyError> {
+    let read = |name: String| {
+        let path = dir.join(&name);
+        let io = |error| KeyError::Io { path: path.clone(), error };
+        let published_at = published_at(&name, modified(&std::fs::metadata(&path).map_err(io)?));
+        let held = load_one(dir, name, &[], |_, _| Monotonic::from_origin(Duration::ZERO))?;
+        Ok((held.key, path, published_at))
+    };
+    names(dir)?.into_iter().map(read).collect()
+}
+
+/// The names of the files that hold keys, in their order.
+fn names(dir: &Path) -> Result<Vec<String>, KeyError> {
     let io = |error| KeyError::Io { path: dir.to_owned(), error };
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(io)? {
@@ -214,10 +252,15 @@ fn load(dir: &Path, before: &[Held], now: Option<Monotonic>) -> Result<Vec<Held>
         }
     }
     names.sort_unstable();
-    names.into_iter().map(|name| load_one(dir, name, before, now)).collect()
+    Ok(names)
 }
 
-fn load_one(dir: &Path, name: String, before: &[Held], now: Option<Monotonic>) -> Result<Held, KeyError> {
+fn load_one(
+    dir: &Path,
+    name: String,
+    before: &[Held],
+    settled_at: impl Fn(&str, UnixTime) -> Monotonic,
+) -> Result<Held, KeyError> {
     let path = dir.join(&name);
     let io = |error| KeyError::Io { path: path.clone(), error };
     let metadata = std::fs::metadata(&path).map_err(io)?;
@@ -236,7 +279,12 @@ fn load_one(dir: &Path, name: String, before: &[Held], now: Option<Monotonic>) -
     let pkcs8 = PrivatePkcs8KeyDer::from_pem_slice(&content)
         .map_err(|_| invalid("no PEM of a PKCS#8 private key".to_owned()))?;
     let key = SigningKey::from_pkcs8(pkcs8.secret_pkcs8_der()).map_err(|error| invalid(error.to_string()))?;
-    Ok(Held { name, digest, key: Arc::new(key), appeared: now })
+    let settled_at = settled_at(&name, modified(&metadata));
+    Ok(Held { name, digest, key: Arc::new(key), settled_at })
+}
+
+fn modified(metadata: &std::fs::Metadata) -> UnixTime {
+    UnixTime::from_secs(u64::try_from(metadata.mtime()).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -333,6 +381,40 @@ mod tests {
         assert_eq!(ring.jwks(), before);
     }
 
+    /// A restart does not make a key older than it is: verifiers keep what they have read, whatever the module does.
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_does_not_shorten_the_wait_of_a_new_key() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+        let old = kid(&open(dir.path(), &clock).unwrap());
+        tokio::time::advance(SETTLE).await;
+        generate_key_file(dir.path(), SigningAlgorithm::EdDsa, clock.wall()).unwrap();
+        tokio::time::advance(SETTLE - Duration::from_millis(1)).await;
+        let ring = open(dir.path(), &clock).unwrap();
+        assert_eq!(kid(&ring), old);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_ne!(kid(&ring), old);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_algorithm_waits_for_its_key_to_settle() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+        let old = kid(&open(dir.path(), &clock).unwrap());
+        tokio::time::advance(SETTLE).await;
+        let ring = KeyRing::open(dir.path(), SigningAlgorithm::Es256, SETTLE, clock.clone()).unwrap();
+        assert_eq!((published(&ring).len(), kid(&ring)), (2, old));
+        tokio::time::advance(SETTLE).await;
+        assert_eq!(ring.signing_key().unwrap().algorithm(), SigningAlgorithm::Es256);
+    }
+
+    #[test]
+    fn a_key_is_as_old_as_its_name_says_or_else_its_file() {
+        let modified = UnixTime::from_secs(7);
+        assert_eq!(published_at("001800000000123-EdDSA-x.pem", modified).as_duration().as_millis(), 1_800_000_000_123);
+        for name in ["2026-key.pem", "key.pem", "00180000000012x-EdDSA.pem"] {
+            assert_eq!(published_at(name, modified), modified, "{name}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn if_every_key_is_new_the_first_to_appear_signs() {
         let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
@@ -360,6 +442,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(".x.pem"), "half").unwrap();
         std::fs::write(dir.path().join("README"), "text").unwrap();
-        assert!(load(dir.path(), &[], None).unwrap().is_empty());
+        assert!(names(dir.path()).unwrap().is_empty());
     }
 }

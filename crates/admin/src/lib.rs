@@ -19,9 +19,9 @@
 //!
 //! **Changing the signing key.** The folder of keys may hold several files; all are published. [`generate_key_file`] adds one
 //! (so does `openssl genpkey`); the module finds it within [`key_check_interval`](AdminSettings::key_check_interval), publishes
-//! it, and signs with it [`key_settle`](AdminSettings::key_settle) later, when every replica publishes it too: of the keys of
-//! the configured algorithm the last in the order of file names signs. The old file may go once its last token has expired and
-//! [`jwks_max_age`](AdminSettings::jwks_max_age) is over.
+//! it, and signs with it [`key_settle`](AdminSettings::key_settle) later, when every replica publishes it too and nobody keeps an
+//! older set: of the keys of the configured algorithm the last in the order of file names signs. The old file may go
+//! [`key_overlap`](AdminSettings::key_overlap) after that; [`SigningKeys`] tells when, and removes it then.
 
 mod accounts;
 mod authenticate;
@@ -38,6 +38,7 @@ mod routes;
 mod secret;
 mod settings;
 mod signing;
+mod signing_keys;
 mod store;
 mod token_request;
 
@@ -54,4 +55,5 @@ pub use routes::AccountPage;
 pub use secret::{MIN_GIVEN_SECRET_CHARS, NoRandomness};
 pub use settings::{AdminSettings, Database, SigningAlgorithm};
 pub use signing::SigningError;
+pub use signing_keys::{KeyState, RetireError, SigningKeyInfo, SigningKeys};
 pub use store::StoreError;

@@ -70,8 +70,8 @@ pub struct AdminSettings {
     pub busy_timeout: Duration,
     /// How often the folder of keys is read again. Default 30 s.
     pub key_check_interval: Duration,
-    /// How long a key that appeared while running is published before it signs, so that all replicas publish it by then.
-    /// Default 60 s.
+    /// How long a key is published before it signs, so that by then all replicas publish it and nobody keeps an older set:
+    /// at least `jwks_max_age` and `key_check_interval`. Default 360 s.
     pub key_settle: Duration,
     /// How long verifiers may keep the published keys. Default 300 s.
     pub jwks_max_age: Duration,
@@ -118,7 +118,7 @@ impl AdminSettings {
             max_connections: 4,
             busy_timeout: Duration::from_secs(5),
             key_check_interval: Duration::from_secs(30),
-            key_settle: Duration::from_secs(60),
+            key_settle: Duration::from_secs(360),
             jwks_max_age: Duration::from_secs(300),
             sweep_interval: Duration::from_secs(60),
             expired_retention: Duration::from_hours(24),
@@ -133,6 +133,13 @@ impl AdminSettings {
             max_assertions: 10_000,
             failure_limits: FailureLimits::default(),
         }
+    }
+
+    /// How long a key must stay published once it signs no more: until the last of its tokens has expired, a replica that
+    /// noticed its successor late included, and nobody keeps the set that they came with.
+    #[must_use]
+    pub fn key_overlap(&self) -> Duration {
+        self.token_lifetime + self.jwks_max_age + self.key_check_interval
     }
 
     /// All that is wrong with these settings, one sentence each; empty if nothing is.
@@ -151,6 +158,10 @@ impl AdminSettings {
         require(self.max_connections > 0, "max_connections must not be zero");
         require(!self.key_check_interval.is_zero(), "key_check_interval must not be zero");
         require(!self.sweep_interval.is_zero(), "sweep_interval must not be zero");
+        require(
+            self.key_settle >= self.jwks_max_age + self.key_check_interval,
+            "key_settle must not be shorter than jwks_max_age and key_check_interval together",
+        );
         let limits = self.failure_limits;
         let some = limits.per_client > 0 && limits.per_address > 0 && !limits.window.is_zero() && limits.entries > 0;
         require(some, "failure_limits must not be zero");
@@ -195,10 +206,11 @@ mod tests {
             max_connections: 0,
             key_check_interval: Duration::ZERO,
             sweep_interval: Duration::ZERO,
+            key_settle: Duration::ZERO,
             failure_limits: FailureLimits { per_client: 0, ..FailureLimits::default() },
             ..settings()
         };
-        assert_eq!(wrong.problems().len(), 7);
+        assert_eq!(wrong.problems().len(), 8);
         assert_eq!(wrong.problems()[1], "token_lifetime must be from 1 s to 24 h");
     }
 

@@ -33,7 +33,7 @@ struct Cli {
 enum Command {
     /// Start everything in one process, under a development CA, with nothing to configure.
     Up(Box<up::UpArgs>),
-    /// Run the Admin Module, or rebuild its index.
+    /// Run the Admin Module; manage its accounts and keys; rebuild its index.
     Admin(Box<AdminArgs>),
     /// Run one Storage Element.
     Element(ServeArgs),
@@ -71,6 +71,8 @@ enum AdminCommand {
     /// Create, list, rotate, suspend and delete service accounts in the Admin Module's own database.
     #[command(alias = "account")]
     Accounts(commands::accounts::AccountsArgs),
+    /// List, make and retire signing keys.
+    Keys(commands::keys::KeysArgs),
 }
 
 fn main() -> ExitCode {
@@ -105,6 +107,7 @@ async fn run_admin(args: AdminArgs) -> Exit {
     report(match args.command {
         Some(AdminCommand::Rebuild(args)) => commands::rebuild::run(&args).await,
         Some(AdminCommand::Accounts(args)) => commands::accounts::run(args).await,
+        Some(AdminCommand::Keys(args)) => commands::keys::run(&args),
         None => match args.serve {
             Some(args) => commands::serve::run(ModuleName::Admin, &args).await,
             None => Err(Failure::usage("admin: --config FILE is required")),

@@ -86,3 +86,32 @@ fn what_cannot_be_done_is_one_clear_line() {
     let missing = accounts(folder.path(), &["keys", "x", "--jwks", "nothing.json"]);
     assert_eq!((missing.0, missing.2.as_str()), (2, "error: nothing.json: No such file or directory (os error 2)\n"));
 }
+
+#[test]
+fn a_key_is_made_listed_and_retired_only_when_nobody_needs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let config = folder.path().join("admin.toml");
+        let text = "[admin]\nissuer = 'https://127.0.0.1:8000'\ndata_dir = 'data'\nalgorithm = 'EdDSA'\n";
+        std::fs::write(&config, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_artstore"));
+        command.current_dir(folder.path()).args(["admin", "keys"]).args(arguments).arg("--config").arg(config);
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let object = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let first = object(&run(&["generate", "--json"]).1);
+    assert_eq!((&first["alg"], &first["state"]), (&json!("EdDSA"), &json!("signing")));
+    let second = object(&run(&["generate", "--json"]).1);
+    assert_eq!((&second["state"], second["signs_from"].is_string()), (&json!("waiting"), true));
+    let (first, second) = (first["kid"].as_str().unwrap(), second["kid"].as_str().unwrap());
+    let listed = run(&["list"]).1;
+    let words: Vec<Vec<&str>> = listed.lines().map(|line| line.split(['\t', ' ']).take(4).collect()).collect();
+    assert_eq!(words, [vec![first, "EdDSA", "signing"], vec![second, "EdDSA", "waiting", "signs_from"]]);
+    let refused = (1, String::new(), "error: keys: the key signs; another one must sign first\n".to_owned());
+    assert_eq!(run(&["retire", first, "--force"]), refused);
+    assert_eq!(run(&["retire", second]), (0, String::new(), String::new()));
+    assert_eq!(run(&["retire", second]).2, format!("error: keys: there is no key {second}\n"));
+    assert_eq!(run(&["list"]).1, format!("{first}\tEdDSA\tsigning\n"));
+}

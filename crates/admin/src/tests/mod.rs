@@ -6,6 +6,7 @@ mod files;
 mod limits;
 mod methods;
 mod rebuild;
+mod rotation;
 mod secrets;
 mod tokens;
 

@@ -5,6 +5,7 @@ pub(crate) mod certs;
 pub(crate) mod config;
 mod connection;
 pub(crate) mod download;
+pub(crate) mod keys;
 mod media;
 pub(crate) mod metrics;
 mod output;

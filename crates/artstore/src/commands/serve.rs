@@ -87,6 +87,10 @@ pub(crate) fn admin_settings(values: &Values) -> Result<AdminSettings, Failure> 
         .parse()
         .map_err(|error| Failure::usage(format!("admin.algorithm: {error}")))?;
     settings.element_offline_after = values.seconds("admin.element_offline_after");
+    settings.jwks_max_age = values.seconds("admin.jwks_max_age");
+    settings.key_check_interval = values.seconds("admin.key_check_interval");
+    // Whichever replica finds a new key last, and whoever asked it just before.
+    settings.key_settle = settings.jwks_max_age + settings.key_check_interval * 2;
     let count = |key: &str| values.integer(key).and_then(|count| u32::try_from(count).ok()).unwrap_or(u32::MAX);
     settings.failure_limits = FailureLimits {
         per_client: count("admin.failures_per_client"),

@@ -17,6 +17,18 @@ pub(crate) fn admin() -> Vec<Key> {
             "An element silent for this long is offline.",
         ),
         Key::new(
+            "admin.jwks_max_age",
+            Kind::Seconds(0, 86_400),
+            "300",
+            "How long others may keep the published keys; a new key signs only after that.",
+        ),
+        Key::new(
+            "admin.key_check_interval",
+            Kind::Seconds(1, 3_600),
+            "30",
+            "How often the folder of keys is read again.",
+        ),
+        Key::new(
             "admin.failures_per_client",
             Kind::Integer(1, 1_000_000),
             "10",
