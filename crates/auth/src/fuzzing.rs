@@ -1,9 +1,10 @@
-//! What the fuzz targets reach beyond the public interface. Only there when `cfg(fuzzing)` is set.
+//! What the fuzz targets reach beyond the public interface. Only there when `cfg(fuzzing)` is set, and in unit tests, so that it keeps
+//! up with what it calls.
 
 use crate::response::{read_grant, read_refusal};
 use crate::{Algorithm, AuthError, KeySet};
+use artstore_metrics::UnixTime;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use time::OffsetDateTime;
 
 /// Reads the body of a 2xx answer: the header with the token, and its life in seconds.
 ///
@@ -21,7 +22,7 @@ pub fn refusal(status: u16, retry_after: &[u8], body: &[u8]) -> AuthError {
         headers.insert(header::RETRY_AFTER, value);
     }
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    read_refusal(status, &headers, body, OffsetDateTime::UNIX_EPOCH)
+    read_refusal(status, &headers, body, UnixTime::default())
 }
 
 /// Whether the key `kid` of the set is pinned to `algorithm` and made this signature.

@@ -40,7 +40,7 @@ mod client_auth;
 mod discovery;
 mod error;
 mod exchange;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
 #[cfg(feature = "http")]

@@ -17,8 +17,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-/// How often a caller waits again if the fetch that it waited for went away (its runtime ended) or brought too short a life.
-const MAX_ROUNDS: usize = 3;
+/// How often a caller waits again if the fetch that it waited for went away (its runtime ended), brought too short a life, or
+/// brought a token that was refused before this caller ran. At the default floor between fetches that is half a minute.
+const MAX_ROUNDS: usize = 30;
 /// How often the keeper looks at the wall clock, which may have been set or may have run on while the machine slept.
 const KEEPER_LOOKS_EVERY: Duration = Duration::from_secs(60);
 
@@ -272,7 +273,7 @@ impl<C: Clock> Inner<C> {
     /// The step of a caller that has no usable token, or wants a new one.
     fn next(self: &Arc<Self>, forced: bool) -> Next {
         let now = self.now();
-        let mut state = self.lock();
+        let state = self.lock();
         if state.closed {
             return Next::Answer(Err(AuthError::closed()));
         }
@@ -292,7 +293,7 @@ impl<C: Clock> Inner<C> {
             (false, true) => Trigger::Expired,
             (false, false) => state.absence,
         };
-        match self.take_off(&mut state, trigger) {
+        match self.take_off(state, trigger) {
             Some(flight) => Next::Wait(flight),
             None => Next::Answer(Err(AuthError::new(AuthErrorType::Internal, "there is no tokio runtime here"))),
         }
@@ -301,7 +302,7 @@ impl<C: Clock> Inner<C> {
     /// Starts the task of one acquisition, and the keeper if it does not run. `None` outside of a runtime.
     fn take_off(
         self: &Arc<Self>,
-        state: &mut State,
+        mut state: MutexGuard<'_, State>,
         trigger: Trigger,
     ) -> Option<watch::Receiver<Option<FlightResult>>> {
         let runtime = tokio::runtime::Handle::try_current().ok()?;
@@ -310,20 +311,22 @@ impl<C: Clock> Inner<C> {
         let id = state.flights;
         state.flight = Some(Flight { id, result: result.clone() });
         let start = state.started.map(|started| started.plus(self.settings.backoff.floor)).unwrap_or_default();
-        let flying = Flying { inner: Arc::clone(self), id };
-        runtime.spawn(async move { flying.fly(trigger, start, &sender).await });
         if state.keeper.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
             self.cache.keeper_came();
             let keeper = keep(Keeper(Arc::downgrade(self)), Arc::clone(&self.wake), self.cancel.clone());
             state.keeper = Some(runtime.spawn(keeper));
         }
+        // A runtime that shuts down drops the task at once, and the task's end takes the lock.
+        drop(state);
+        let flying = Flying { inner: Arc::clone(self), id };
+        runtime.spawn(async move { flying.fly(trigger, start, &sender).await });
         Some(result)
     }
 
     /// Starts a background refresh if it is time for one, and says when to look again.
     fn refresh_if_due(self: &Arc<Self>) -> Duration {
         let now = self.now();
-        let mut state = self.lock();
+        let state = self.lock();
         let cached = self.cache.load();
         let Some(held) = &*cached else { return KEEPER_LOOKS_EVERY };
         if state.closed || state.flight.is_some() {
@@ -335,7 +338,7 @@ impl<C: Clock> Inner<C> {
             let usable = !held.usable_for(now).is_zero();
             let trigger = if usable { Trigger::ExpiringSoon } else { Trigger::Expired };
             // Always inside of a runtime: callers and the keeper both run in one.
-            let _ = self.take_off(&mut state, trigger);
+            let _ = self.take_off(state, trigger);
             return KEEPER_LOOKS_EVERY;
         }
         wait.min(KEEPER_LOOKS_EVERY)

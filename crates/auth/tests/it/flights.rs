@@ -6,22 +6,22 @@ use futures_util::FutureExt;
 use std::time::Duration;
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_cold_callers_make_one_exchange() {
+async fn ten_thousand_cold_callers_make_one_exchange() {
     let rig = Rig::new(Issuer::new([Step::Grant(1800).late(200)], Step::Panic));
-    let callers: Vec<_> = (0..1000)
+    let callers: Vec<_> = (0..10_000)
         .map(|_| {
             let service = rig.service.clone();
             tokio::spawn(async move { number(&service.access_token().await.unwrap()) })
         })
         .collect();
     pass(Duration::from_millis(100)).await;
-    assert_eq!(rig.sum("auth_token_acquisition_waiters", &[]), 1000);
+    assert_eq!(rig.sum("auth_token_acquisition_waiters", &[]), 10_000);
     for caller in callers {
         assert_eq!(caller.await.unwrap(), 1);
     }
     assert_eq!(rig.issuer.requests(), 1);
-    assert_eq!(rig.sum("auth_token_source_total", &[("source", "fresh_request")]), 1000);
-    assert_eq!(rig.sum("auth_token_validation_total", &[("result", "missing")]), 1000);
+    assert_eq!(rig.sum("auth_token_source_total", &[("source", "fresh_request")]), 10_000);
+    assert_eq!(rig.sum("auth_token_validation_total", &[("result", "missing")]), 10_000);
     assert_eq!(rig.sum("auth_token_requests_total", &[("status", "success"), ("error_type", "")]), 1);
     assert_eq!(rig.sum("auth_token_refresh_total", &[("status", "success"), ("trigger", "initial")]), 1);
     assert_eq!(rig.sum("auth_token_refresh_duration_seconds_count", &[]), 1);
@@ -31,7 +31,7 @@ async fn a_thousand_cold_callers_make_one_exchange() {
     rig.service.access_token().await.unwrap();
     assert_eq!(rig.sum("auth_token_source_total", &[("source", "cache")]), 1);
     assert_eq!(rig.sum("auth_token_validation_total", &[("result", "valid")]), 1);
-    assert_eq!(rig.registry.sum_of("auth_token_cache_hit_rate", &[]), 100.0 / 1001.0);
+    assert_eq!(rig.registry.sum_of("auth_token_cache_hit_rate", &[]), 100.0 / 10_001.0);
     rig.assert_identities();
 }
 
@@ -63,6 +63,39 @@ async fn waiters_share_a_failure_and_its_pause() {
     assert_eq!(rig.sum("auth_token_source_total", &[("source", "fresh_request")]), 1010);
     assert_eq!(rig.sum("auth_token_refresh_total", &[("trigger", "initial")]), 2);
     assert!(rig.service.state().error.is_none());
+    rig.assert_identities();
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_waiters_on_503_make_one_acquisition_per_pause() {
+    let rig = Rig::new(Issuer::new([], Step::Answer(503, vec![], String::new()).late(50)));
+    // For two minutes everyone asks again and again, each at moments of its own.
+    let callers: Vec<_> = (0..10_000)
+        .map(|caller| {
+            let service = rig.service.clone();
+            tokio::spawn(async move {
+                pass(Duration::from_millis(caller)).await;
+                for _ in 0..12 {
+                    let error = service.access_token().await.unwrap_err();
+                    assert_eq!(error.kind(), AuthErrorType::ServerError);
+                    pass(Duration::from_millis(9_000 + caller % 2_000)).await;
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    let seen = rig.issuer.seen();
+    // Pauses: a second, and jitter from a window that doubles from 1 s to 29 s. With a caller every 0.2 ms none is longer.
+    for (failures, pair) in seen.windows(2).enumerate() {
+        let gap = pair[1].at - pair[0].at;
+        let longest = Duration::from_secs(1 + (1 << failures.min(5)).min(29)) + Duration::from_millis(1_050);
+        assert!(gap >= Duration::from_millis(1_050) && gap <= longest, "after failure {failures}: {gap:?}");
+    }
+    assert!((6..=60).contains(&seen.len()), "{}", seen.len());
+    assert_eq!(rig.errors(), [("server_error", seen.len() as u64)]);
+    assert_eq!(rig.sum("auth_token_source_total", &[("source", "fresh_request")]), 120_000);
     rig.assert_identities();
 }
 
@@ -236,6 +269,18 @@ fn a_fetch_whose_runtime_ends_is_begun_again_on_the_next_one() {
     assert_eq!(number(&second.block_on(rig.service.access_token()).unwrap()), 1);
     assert_eq!(rig.sum("auth_token_acquisition_cancelled_total", &[]), 1);
     assert_eq!(rig.sum("auth_token_requests_total", &[("status", "success")]), 1);
+    rig.assert_identities();
+}
+
+#[test]
+fn a_runtime_that_has_shut_down_is_an_error_and_no_deadlock() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let rig = runtime.block_on(async { Rig::new(Issuer::new([], Step::Grant(1800))) });
+    let handle = runtime.handle().clone();
+    drop(runtime);
+    let _entered = handle.enter();
+    let error = rig.service.access_token().now_or_never().unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "internal: no fetch came to an end");
     rig.assert_identities();
 }
 

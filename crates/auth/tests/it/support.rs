@@ -170,7 +170,7 @@ fn full(body: String) -> ResponseBody {
     Full::from(body).map_err(|never| match never {}).boxed_unsync()
 }
 
-fn stream(
+pub(crate) fn stream(
     frames: impl futures_util::Stream<Item = Result<Bytes, artstore_auth::BoxError>> + Send + 'static,
 ) -> ResponseBody {
     use futures_util::TryStreamExt;
@@ -209,14 +209,20 @@ impl Rig {
 
     /// A rig with two instances and changed settings.
     pub(crate) fn with(issuer: Issuer, change: impl FnOnce(&mut AuthSettings)) -> Self {
+        let transport = issuer.transport();
+        Self { issuer, ..Self::over(transport, change) }
+    }
+
+    /// A rig whose issuer is behind this transport.
+    pub(crate) fn over(transport: Transport, change: impl FnOnce(&mut AuthSettings)) -> Self {
         let clock = TestClock::starting_at(UnixTime::from_secs(START));
         let registry = Registry::new();
         let instances = instances();
         let metrics = AuthMetrics::new(&registry, &instances, clock.clone());
         let mut settings = AuthSettings::new("ingester", SecretSource::inline(SECRET), instances[..1].to_vec());
         change(&mut settings);
-        let service = AuthService::new(settings, issuer.transport(), metrics.clone(), clock.clone()).unwrap();
-        Self { issuer, clock, registry, metrics, service }
+        let service = AuthService::new(settings, transport, metrics.clone(), clock.clone()).unwrap();
+        Self { issuer: Issuer::new([], Step::Panic), clock, registry, metrics, service }
     }
 
     pub(crate) fn sum(&self, sample: &str, labels: &[(&str, &str)]) -> u64 {

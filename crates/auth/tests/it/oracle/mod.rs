@@ -8,6 +8,7 @@ mod model;
 mod numbers;
 mod party;
 
+use crate::lots::Lots;
 use crate::support::{AUDIENCE, ISSUER, SECRET, START, SigningKey, Step, jwks, test_clock};
 use artstore_auth::{
     AccessToken, AdminInstance, Algorithm, AuthError, AuthMetrics, AuthService, AuthSettings, ExpectedClaims,
@@ -20,27 +21,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
-
-/// A small generator of our own (SplitMix64), so that a seed means the same for ever.
-struct Lots(u64);
-
-impl Lots {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn one<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-}
 
 /// Prints how to see a failure again.
 struct Seed {
@@ -176,10 +156,15 @@ impl World {
     }
 
     fn spawn(&mut self, forced: bool) -> u64 {
+        let lent = self.lots.below(2) == 0;
         let (service, answers, caller) = (self.service.clone(), Arc::clone(&self.answers), self.next_caller);
         self.next_caller += 1;
         let task = tokio::spawn(async move {
-            let result = if forced { service.refresh().await } else { service.access_token().await };
+            let result = match (forced, lent) {
+                (true, _) => service.refresh().await,
+                (false, true) => service.with_access_token(AccessToken::clone).await,
+                (false, false) => service.access_token().await,
+            };
             answers.lock().unwrap().insert(caller, answer(result));
         });
         self.callers.insert(caller, task);
