@@ -31,6 +31,33 @@
 //! ```
 //!
 //! What they count is declared in [`metrics`]; every failure is one of [`AuthErrorType`].
+//!
+//! # Asking
+//!
+//! [`ClientAuthentication`] says how the client shows who it is, [`TokenEndpoint`] where tokens are asked for; both have the Admin
+//! Module's ways as their defaults. For issuers that nobody here wrote there are [`Discovery`] (RFC 8414) and
+//! [`AuthSettings::parameters`].
+//!
+//! # Checking what comes back
+//!
+//! An answer is taken only if it is JSON with a bearer token, a lifetime of 1 to 10^9 seconds, and no scope less than was asked for.
+//! What the token says of itself is checked as far as one asks for it:
+//!
+//! | how | `alg` | `typ`, `crit` | `iss`, `aud` | `iat`, `nbf`, `exp` | signature |
+//! |---|---|---|---|---|---|
+//! | [`AuthSettings::expected`] is `None` (opaque tokens) | no | no | no | no | no |
+//! | [`AuthSettings::expected`] | yes | yes | yes | yes | no: it came from the issuer over TLS |
+//! | [`AuthService::with_verifier`] | yes | yes | yes | yes | yes |
+//!
+//! # Letting requests in
+//!
+//! [`TokenVerifier`] closes the known traps (algorithm confusion, embedded keys, missing or repeated claims, fractional times, unknown
+//! `crit`): a token must be an RFC 9068 access token. [`RequireToken`] is the verifier as a tower layer, for axum and others.
+//!
+//! # Features
+//!
+//! - `http`: [`http_transport`](https://docs.rs/artstore-auth/latest/artstore_auth/fn.http_transport.html), the transport over the pooled
+//!   client of `artstore-http`. Off by default: any `tower::Service` will do.
 
 mod acquire;
 mod assertion;
@@ -52,6 +79,7 @@ mod keys;
 pub mod metrics;
 mod random;
 mod rejection;
+mod require_token;
 mod response;
 mod secret;
 mod service;
@@ -75,6 +103,7 @@ pub use jwks::JwksSource;
 pub use keys::{Algorithm, KeySet, KeySetError};
 pub use metrics::{AuthMetrics, cache_hit_rate};
 pub use rejection::{Rejection, bearer};
+pub use require_token::{ClientCertificate, RequireToken, TokenRequired};
 pub use secret::SecretSource;
 pub use service::AuthService;
 pub use settings::{AuthSettings, Backoff, SettingsError, TokenEndpoint};
@@ -83,3 +112,8 @@ pub use taxonomy::{AuthErrorType, classify_auth_error};
 pub use token::AccessToken;
 pub use transport::{BoxError, RequestBody, ResponseBody, Transport, TransportError, read_limited};
 pub use verifier::{TokenVerifier, VerifierSettings, VerifyError};
+
+/// The README's code is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -15,6 +15,7 @@ mod lots;
 mod methods;
 mod oracle;
 mod schedules;
+mod require_token;
 mod sockets;
 mod support;
 mod tokens;
