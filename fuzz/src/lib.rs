@@ -39,8 +39,11 @@ pub fn token(data: &[u8]) -> Option<(String, bool)> {
     Some((format!("{signed}.{signature}"), true))
 }
 
-/// The same JSON by a reader that looks at everything. It may refuse only what no other has to: numbers beyond a double, and
-/// depth beyond its own limit.
+/// What a reader of grammatical JSON may still refuse when it looks at every value, as ours do not at members that they ignore.
+const VALUES: [&str; 4] =
+    ["number out of range", "recursion limit exceeded", "lone leading surrogate", "unexpected end of hex escape"];
+
+/// The same JSON by a reader that looks at everything; `None` if it stumbles over a value.
 ///
 /// # Panics
 /// If it is no JSON.
@@ -50,7 +53,7 @@ pub fn json(data: &[u8]) -> Option<serde_json::Value> {
         Ok(value) => Some(value),
         Err(error) => {
             let text = error.to_string();
-            assert!(text.starts_with("number out of range") || text.starts_with("recursion limit"), "{text}");
+            assert!(VALUES.iter().any(|value| text.starts_with(value)), "{text}");
             None
         }
     }
