@@ -14,6 +14,7 @@ mod jwks;
 mod lots;
 mod methods;
 mod oracle;
+mod outages;
 mod schedules;
 mod require_token;
 mod sockets;
