@@ -70,6 +70,10 @@ fn normalized_key(key: &Value) -> Result<Value, &'static str> {
     // With its `use`, `key_ops` and `alg` as given, it must be a key that can verify.
     let mut given: Map<String, Value> = key.clone();
     given.insert("kid".to_owned(), json!(kid));
+    // The name of RFC 9864.
+    if algorithm == Algorithm::EdDsa && text("alg").as_deref() == Some("Ed25519") {
+        given.remove("alg");
+    }
     if KeySet::parse(json!({ "keys": [given] }).to_string().as_bytes(), &[algorithm]).is_err() {
         return Err(UNFIT);
     }

@@ -2,7 +2,7 @@
 
 use crate::claims::{seconds, text};
 use crate::jws::{Compact, object};
-use crate::{Algorithm, KeySet, VerifyError};
+use crate::{KeySet, VerifyError};
 use artstore_metrics::UnixTime;
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -55,13 +55,13 @@ impl ClientAssertion {
         now: UnixTime,
     ) -> Result<Self, VerifyError> {
         let compact = Compact::parse(bounded(assertion)?)?;
-        compact.algorithm(&Algorithm::ALL)?;
+        let algorithm = compact.assertion_algorithm()?;
         compact.check_critical()?;
         let kind = compact.kind();
         if !matches!(kind.strip_prefix("application/").unwrap_or(&kind), "" | "jwt" | "client-authentication+jwt") {
             return Err(VerifyError::Type);
         }
-        let payload = compact.payload_verified_by_any(keys, &Algorithm::ALL)?;
+        let payload = compact.payload_verified_by_any(keys, algorithm)?;
         let claims = object(payload).ok_or(VerifyError::Malformed("the payload is not a JSON object"))?;
         check(&claims, rules, now)
     }

@@ -14,6 +14,7 @@
 pub mod certificates;
 pub mod contract;
 pub mod curl;
+pub mod issuer;
 pub mod parts;
 pub mod payload;
 pub mod poll;

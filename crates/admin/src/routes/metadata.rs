@@ -25,6 +25,9 @@ pub(crate) async fn authorization_server<C: Clock>(State(admin): State<Admin<C>>
     if tls {
         methods.push("tls_client_auth");
     }
+    // The last is another name of EdDSA with the only curve that there is here (RFC 9864).
+    let mut algorithms = Algorithm::ALL.map(Algorithm::as_str).to_vec();
+    algorithms.push("Ed25519");
     let document = json!({
         "issuer": issuer,
         "token_endpoint": format!("{issuer}/oauth2/token"),
@@ -33,7 +36,7 @@ pub(crate) async fn authorization_server<C: Clock>(State(admin): State<Admin<C>>
         "response_types_supported": [],
         "scopes_supported": scope::ALL,
         "token_endpoint_auth_methods_supported": methods,
-        "token_endpoint_auth_signing_alg_values_supported": Algorithm::ALL.map(Algorithm::as_str),
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "tls_client_certificate_bound_access_tokens": tls,
     });
     ([(CACHE_CONTROL, cache_control(&admin))], Json(document)).into_response()

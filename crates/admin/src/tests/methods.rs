@@ -190,6 +190,8 @@ async fn keys_are_bounded_public_and_identified() {
     let known = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
     let thumbprint = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
     assert_eq!(set(json!({ "keys": [known, with("kid", json!("mine"))] })).await.unwrap(), [thumbprint, "mine"]);
+    assert_eq!(set(with("alg", json!("Ed25519"))).await.unwrap().len(), 1, "the name of RFC 9864");
+    assert_eq!(set(json!({ "keys": [known, with("kid", json!("mine"))] })).await.unwrap().len(), 2);
     let unfit = "jwks: key 1: must be a public key for RS256 (2048 to 4096 bits), ES256 or EdDSA";
     let large = json!({ "kty": "RSA", "e": "AQAB", "n": "x".repeat(684) });
     let off_curve = json!({ "kty": "EC", "crv": "P-256", "x": b64([1; 32]), "y": b64([1; 32]) });

@@ -230,7 +230,7 @@ async fn the_metadata_says_what_there_is() {
         "scopes_supported": scope::ALL,
         "token_endpoint_auth_methods_supported":
             ["client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth"],
-        "token_endpoint_auth_signing_alg_values_supported": ["RS256", "ES256", "EdDSA"],
+        "token_endpoint_auth_signing_alg_values_supported": ["RS256", "ES256", "EdDSA", "Ed25519"],
         "tls_client_certificate_bound_access_tokens": true,
     });
     assert_eq!((answer.status, answer.json()), (200, expected));

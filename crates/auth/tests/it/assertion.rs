@@ -59,6 +59,17 @@ fn assertions_of_each_algorithm_are_accepted_with_and_without_kid() {
     }
 }
 
+/// RFC 9864 names the algorithm of an Ed25519 key so; some clients do.
+#[test]
+fn ed25519_is_another_name_of_its_algorithm() {
+    let (key, other) = (SigningKey::ed25519(), SigningKey::p256());
+    for header in [json!({ "alg": "Ed25519" }), json!({ "alg": "Ed25519", "kid": "k" })] {
+        assert!(verify(&[key.jwk("k")], &key.token(&header.to_string(), &claims().to_string())).is_ok(), "{header}");
+        let confused = other.token(&header.to_string(), &claims().to_string());
+        assert_eq!(verify(&[other.jwk("k")], &confused), Err(VerifyError::Signature), "{header}");
+    }
+}
+
 #[test]
 fn claims_at_their_bounds_are_accepted() {
     let key = SigningKey::ed25519();

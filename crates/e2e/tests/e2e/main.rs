@@ -4,6 +4,7 @@
 mod bad_input;
 mod contract;
 mod crash;
+mod interop;
 mod memory;
 mod path;
 mod shutdown;
