@@ -23,6 +23,7 @@ missing_packages() {
   command -v promtool >/dev/null || echo prometheus
   command -v node >/dev/null || echo nodejs
   command -v npm >/dev/null || echo npm
+  command -v valgrind >/dev/null || echo valgrind
   [[ -x $python ]] || python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
 
@@ -84,6 +85,7 @@ check_tools() {
   promtool --version 2>&1 | head -1
   echo "node $(node --version)"
   weed version | head -1
+  valgrind --version
 }
 
 # The tools of .venv come last on PATH: they hide nothing that the machine has.

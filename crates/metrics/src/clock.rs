@@ -133,11 +133,9 @@ impl Clock for SystemClock {
     #[inline]
     fn coarse_wall(&self) -> UnixTime {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-        match (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec)) {
-            (Ok(secs), Ok(nanos)) => UnixTime(Duration::new(secs, nanos)),
-            // Before 1970, as `wall` has it.
-            _ => UnixTime::default(),
-        }
+        // Before 1970 it is the epoch, as `wall` has it.
+        let (secs, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+        UnixTime(Duration::new(secs.unwrap_or_default(), nanos.unwrap_or_default()))
     }
 }
 
