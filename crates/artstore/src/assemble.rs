@@ -4,8 +4,8 @@
 use crate::failure::Failure;
 use artstore_api::scope;
 use artstore_auth::{
-    AdminInstance, Algorithm, AuthMetrics, AuthService, AuthSettings, ExpectedClaims, JwksSource, SecretSource,
-    TokenVerifier, VerifierSettings, http_transport,
+    AdminInstance, Algorithm, AuthMetrics, AuthService, AuthSettings, ClientAuthentication, Discovery,
+    DiscoverySettings, ExpectedClaims, JwksSource, TokenEndpoint, TokenVerifier, VerifierSettings, http_transport,
 };
 use artstore_http::{
     Client, ClientSettings, Health, HttpClientMetrics, Listener, PLAIN_HTTP_ANSWER, Server, ServerMetrics,
@@ -54,8 +54,10 @@ pub(crate) struct AuthPlan {
     pub(crate) issuer: String,
     /// The account.
     pub(crate) client_id: String,
-    /// Its secret.
-    pub(crate) secret: SecretSource,
+    /// How it shows who it is.
+    pub(crate) authentication: ClientAuthentication,
+    /// Whether the issuer's metadata say where tokens and keys are.
+    pub(crate) discovery: bool,
     /// Longest token request.
     pub(crate) timeout: Duration,
 }
@@ -181,7 +183,7 @@ impl Foundation {
             .map_err(|error| wrong(&error))?;
         let metrics = AuthMetrics::new(&self.registry, &instances, self.clock);
         let transport = http_transport(client.clone());
-        let mut settings = AuthSettings::new(&plan.client_id, plan.secret.clone(), instances.clone());
+        let mut settings = AuthSettings::new(&plan.client_id, plan.authentication.clone(), instances.clone());
         settings.scope = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         settings.timeout = plan.timeout;
         settings.expected = Some(ExpectedClaims {
@@ -190,9 +192,14 @@ impl Foundation {
             algorithms: Algorithm::ALL.to_vec(),
             leeway: Duration::from_secs(10),
         });
-        let service =
-            AuthService::new(settings, transport.clone(), metrics.clone(), self.clock).map_err(|e| wrong(&e))?;
-        let jwks = JwksSource::Remote { instances, transport };
+        let jwks = if plan.discovery {
+            let discovery = Discovery::new(DiscoverySettings::new(&plan.issuer)).map_err(|error| wrong(&error))?;
+            settings.endpoint = TokenEndpoint::Discovered(discovery.clone());
+            JwksSource::Discovered { discovery, instances, transport: transport.clone() }
+        } else {
+            JwksSource::Remote { instances, transport: transport.clone() }
+        };
+        let service = AuthService::new(settings, transport, metrics.clone(), self.clock).map_err(|e| wrong(&e))?;
         let verifier = VerifierSettings::new(&plan.issuer, own_audience, jwks);
         let verifier = TokenVerifier::new(verifier, metrics, self.clock).map_err(|e| wrong(&e))?;
         Ok((service, verifier))

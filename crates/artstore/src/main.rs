@@ -1,6 +1,7 @@
 //! The artstore command: runs modules, and talks to them.
 
 mod assemble;
+mod authentication;
 mod commands;
 mod config;
 mod development;

@@ -84,6 +84,23 @@ impl ClientAuthentication {
         }
     }
 
+    /// Reads the secret or the key now, to find at start-up what would fail later. It blocks on the file.
+    ///
+    /// # Errors
+    /// What is wrong, without any of the file's content.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            Self::SecretBasic(secret) | Self::SecretPost(secret) | Self::OriginalJson(secret) => {
+                secret.read_blocking("secret").map(drop)
+            }
+            Self::PrivateKeyJwt(settings) => {
+                let pem = settings.key.read_blocking("key")?;
+                Ok(SigningKey::from_pem(pem.expose_secret()).map(drop)?)
+            }
+            Self::TlsClientAuth => Ok(()),
+        }
+    }
+
     /// Reads the secret or the key. The error says what is wrong without any of its content.
     pub(crate) async fn read(&self) -> Result<Credential, String> {
         match self {

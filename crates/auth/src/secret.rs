@@ -32,17 +32,37 @@ impl SecretSource {
                 let file = tokio::fs::File::open(path).await.map_err(describe)?;
                 let mut text = String::new();
                 file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text).await.map_err(describe)?;
-                if text.len() as u64 > MAX_SECRET_BYTES {
-                    return Err(format!("the {what} file is larger than 64 KiB"));
-                }
-                let secret = text.trim_end();
-                if secret.is_empty() {
-                    return Err(format!("the {what} file is empty"));
-                }
-                Ok(SecretString::from(secret.to_owned()))
+                checked(&text, what)
             }
         }
     }
+
+    /// The same for a start-up, outside of a runtime.
+    pub(crate) fn read_blocking(&self, what: &str) -> Result<SecretString, String> {
+        let describe = |error: std::io::Error| format!("the {what} file cannot be read: {}", error.kind());
+        match self {
+            Self::Inline(secret) => Ok(secret.clone()),
+            Self::File(path) => {
+                let mut text = String::new();
+                let file = std::fs::File::open(path).map_err(describe)?;
+                std::io::Read::read_to_string(&mut std::io::Read::take(file, MAX_SECRET_BYTES + 1), &mut text)
+                    .map_err(describe)?;
+                checked(&text, what)
+            }
+        }
+    }
+}
+
+/// What was read, if it can be a secret.
+fn checked(text: &str, what: &str) -> Result<SecretString, String> {
+    if text.len() as u64 > MAX_SECRET_BYTES {
+        return Err(format!("the {what} file is larger than 64 KiB"));
+    }
+    let secret = text.trim_end();
+    if secret.is_empty() {
+        return Err(format!("the {what} file is empty"));
+    }
+    Ok(SecretString::from(secret.to_owned()))
 }
 
 impl std::fmt::Debug for SecretSource {
@@ -65,6 +85,8 @@ mod tests {
         let path = folder.path().join("secret");
         std::fs::write(&path, "s3cret \r\n\n").unwrap();
         assert_eq!(SecretSource::File(path).read("secret").await.unwrap().expose_secret(), "s3cret");
+        let file = SecretSource::File(folder.path().join("secret"));
+        assert_eq!(file.read_blocking("secret").unwrap().expose_secret(), "s3cret");
         assert_eq!(SecretSource::inline("x").read("secret").await.unwrap().expose_secret(), "x");
     }
 
@@ -78,6 +100,10 @@ mod tests {
         assert_eq!(read(path.clone()).await, "the secret file is empty");
         std::fs::write(&path, "x".repeat(64 * 1024 + 1)).unwrap();
         assert_eq!(read(path.clone()).await, "the secret file is larger than 64 KiB");
+        assert_eq!(
+            SecretSource::File(path.clone()).read_blocking("x").unwrap_err(),
+            "the x file is larger than 64 KiB"
+        );
         std::fs::write(&path, [0xff, 0xfe]).unwrap();
         assert_eq!(read(path).await, "the secret file cannot be read: invalid data");
     }

@@ -1,6 +1,7 @@
 //! `artstore admin`, `element` and `ingester`: one module from its configuration file, for production.
 
-use crate::assemble::{AuthPlan, Listeners, Running, TlsPlan, bind};
+use crate::assemble::{Listeners, Running, TlsPlan, bind};
+use crate::authentication;
 use crate::commands::config::{ModuleName, read};
 use crate::config::Values;
 use crate::failure::Failure;
@@ -8,7 +9,6 @@ use crate::logging;
 use crate::modules::{open_admin, start_admin, start_element, start_ingester};
 use crate::signals::StopSignals;
 use artstore_admin::{AdminSettings, FailureLimits};
-use artstore_auth::SecretSource;
 use artstore_element::{ElementSettings, S3Settings, StoreSettings};
 use artstore_http::ServerSettings;
 use artstore_ingester::IngesterSettings;
@@ -63,10 +63,16 @@ pub(crate) fn problems(module: ModuleName, values: &Values) -> Vec<String> {
     let mut results = vec![tls_plan(values, true, false).and_then(|plan| plan.map_or(Ok(()), |plan| loadable(&plan)))];
     match module {
         ModuleName::Admin => results.push(admin_settings(values).map(drop)),
-        ModuleName::Element => results.extend([auth_plan(values).map(drop), store(values).map(drop)]),
-        ModuleName::Ingester => results.push(auth_plan(values).map(drop)),
+        ModuleName::Element => results.push(store(values).map(drop)),
+        ModuleName::Ingester => {}
     }
-    results.into_iter().filter_map(Result::err).map(|failure| failure.to_string()).collect()
+    let mut problems: Vec<String> =
+        results.into_iter().filter_map(Result::err).map(|failure| failure.to_string()).collect();
+    match module {
+        ModuleName::Admin => {}
+        ModuleName::Element | ModuleName::Ingester => problems.extend(authentication::problems(values)),
+    }
+    problems
 }
 
 fn loadable(plan: &TlsPlan) -> Result<(), Failure> {
@@ -119,7 +125,7 @@ async fn element(values: &Values) -> Result<Running, Failure> {
     settings.lease = values.seconds("element.lease");
     settings.session_ttl = values.seconds("element.session_ttl");
     let tls = tls_plan(values, true, true)?;
-    start_element("element", settings, tls.as_ref(), &auth_plan(values)?, listeners(values).await?).await
+    start_element("element", settings, tls.as_ref(), &authentication::plan(values)?, listeners(values).await?).await
 }
 
 async fn ingester(values: &Values) -> Result<Running, Failure> {
@@ -131,7 +137,7 @@ async fn ingester(values: &Values) -> Result<Running, Failure> {
     settings.read_timeout = values.seconds("ingester.read_timeout");
     settings.element_list_ttl = values.seconds("ingester.element_list_ttl");
     let tls = tls_plan(values, true, false)?;
-    start_ingester(settings, tls.as_ref(), &auth_plan(values)?, listeners(values).await?).await
+    start_ingester(settings, tls.as_ref(), &authentication::plan(values)?, listeners(values).await?).await
 }
 
 fn store(values: &Values) -> Result<StoreSettings, Failure> {
@@ -187,29 +193,6 @@ pub(crate) fn tls_plan(values: &Values, connects: bool, clients_need: bool) -> R
         clients_need_certificate: clients_need,
         danger_accept_any_server: verify_none,
     }))
-}
-
-/// The module's own account.
-pub(crate) fn auth_plan(values: &Values) -> Result<AuthPlan, Failure> {
-    let secret = match (values.text("auth.client_secret"), values.text("auth.client_secret_file")) {
-        (_, Some(file)) => SecretSource::File(file.into()),
-        (Some(secret), None) => SecretSource::inline(secret),
-        (None, None) => {
-            return Err(Failure::usage(
-                "auth.client_secret: is required (or SERVICE_ACCOUNT_CLIENT_SECRET, or auth.client_secret_file)",
-            ));
-        }
-    };
-    let trimmed = |url: &str| url.trim_end_matches('/').to_owned();
-    let admin_urls: Vec<String> = values.list("auth.admin_urls").iter().map(|url| trimmed(url)).collect();
-    let first = admin_urls.first().cloned().unwrap_or_default();
-    Ok(AuthPlan {
-        issuer: values.text("auth.issuer").map_or(first, trimmed),
-        admin_urls,
-        client_id: values.text_or_empty("auth.client_id"),
-        secret,
-        timeout: values.seconds("auth.timeout"),
-    })
 }
 
 async fn listeners(values: &Values) -> Result<Listeners, Failure> {

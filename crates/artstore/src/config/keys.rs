@@ -1,6 +1,7 @@
 //! The keys of each module: one line each, the source of the default file, the checks and the documentation.
 
 use super::{Key, Kind};
+use crate::authentication::{AUDIENCES, METHODS};
 
 /// The keys of `artstore admin --config`.
 pub(crate) fn admin() -> Vec<Key> {
@@ -183,6 +184,12 @@ fn auth() -> Vec<Key> {
         Key::new("auth.client_id", Kind::Text, "", "The module's own service account.")
             .env("SERVICE_ACCOUNT_CLIENT_ID")
             .required(),
+        Key::new(
+            "auth.method",
+            Kind::Choice(METHODS),
+            "\"client_secret_basic\"",
+            "How the module shows the Admin Module who it is; tls_client_auth does it with tls.cert_file.",
+        ),
         Key::new("auth.client_secret", Kind::Secret, "", "Its secret; or set auth.client_secret_file.")
             .env("SERVICE_ACCOUNT_CLIENT_SECRET"),
         Key::new(
@@ -190,6 +197,25 @@ fn auth() -> Vec<Key> {
             Kind::Text,
             "",
             "File with its secret, read again when the secret is refused.",
+        ),
+        Key::new(
+            "auth.key_file",
+            Kind::Text,
+            "",
+            "private_key_jwt: PEM of its private key (PKCS#8; RSA, P-256 or Ed25519), read again when it is refused.",
+        ),
+        Key::new("auth.key_id", Kind::Text, "", "private_key_jwt: the key's `kid`; its RFC 7638 thumbprint if absent."),
+        Key::new(
+            "auth.assertion_audience",
+            Kind::Choice(AUDIENCES),
+            "\"issuer\"",
+            "private_key_jwt: the `aud` of assertions; token_endpoint for issuers that know only that.",
+        ),
+        Key::new(
+            "auth.discovery",
+            Kind::Bool,
+            "false",
+            "Find the token endpoint and the keys by the issuer's metadata (RFC 8414).",
         ),
         Key::new("auth.timeout", Kind::Seconds(1, 30), "10", "Longest token request.").env("SERVICE_ACCOUNT_TIMEOUT"),
     ]

@@ -198,7 +198,8 @@ async fn start(
         admin_urls: vec![urls.admin.clone()],
         issuer: urls.admin.clone(),
         client_id: account.to_owned(),
-        secret: SecretSource::Inline(secret(account)),
+        authentication: SecretSource::Inline(secret(account)).into(),
+        discovery: false,
         timeout: Duration::from_secs(10),
     };
     let elements = [
