@@ -2,6 +2,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "tests, and helpers of tests: what fails here fails the test")]
 
 mod bad_input;
+mod binding;
 mod contract;
 mod crash;
 mod interop;
