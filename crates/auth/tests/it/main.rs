@@ -21,3 +21,4 @@ mod sockets;
 mod support;
 mod tokens;
 mod verifier;
+mod wire;

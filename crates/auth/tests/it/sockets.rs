@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-struct Asked {
-    registry: Registry,
-    result: Result<String, AuthErrorType>,
+pub(crate) struct Asked {
+    pub(crate) registry: Registry,
+    pub(crate) result: Result<String, AuthErrorType>,
 }
 
 impl Asked {
@@ -25,17 +25,22 @@ impl Asked {
 
 /// One call of a service whose Admin Module is at this URL.
 async fn ask(url: &str) -> Asked {
-    ask_over(url, |_| None).await
+    ask_over(url, |_| None, |_| {}).await
 }
 
-/// The same with a connector for TLS.
-async fn ask_over(url: &str, connector: impl FnOnce(&Registry) -> Option<Connector>) -> Asked {
+/// The same with a connector for TLS and changed settings.
+pub(crate) async fn ask_over(
+    url: &str,
+    connector: impl FnOnce(&Registry) -> Option<Connector>,
+    change: impl FnOnce(&mut AuthSettings),
+) -> Asked {
     let (registry, clock) = (Registry::new(), SystemClock::new());
     let connector = connector(&registry);
     let instance = AdminInstance::parse(url).unwrap();
     let metrics = AuthMetrics::new(&registry, std::slice::from_ref(&instance), clock);
     let mut settings = AuthSettings::new("ingester", SecretSource::inline("s"), vec![instance]);
     settings.timeout = Duration::from_millis(500);
+    change(&mut settings);
     let client = Client::new(ClientSettings::default(), connector, HttpClientMetrics::new(&registry), clock);
     let service = AuthService::new(settings, http_transport(client), metrics, clock).unwrap();
     let result = service.access_token().await;
@@ -48,7 +53,7 @@ async fn ask_over(url: &str, connector: impl FnOnce(&Registry) -> Option<Connect
 }
 
 /// A server that reads one request's head and body and then does this.
-async fn serve<F: Future<Output = ()> + Send>(then: impl FnOnce(TcpStream) -> F + Send + 'static) -> String {
+pub(crate) async fn serve<F: Future<Output = ()> + Send>(then: impl FnOnce(TcpStream) -> F + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -62,7 +67,7 @@ async fn serve<F: Future<Output = ()> + Send>(then: impl FnOnce(TcpStream) -> F 
     url
 }
 
-fn answer(body: &str) -> String {
+pub(crate) fn answer(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
@@ -125,8 +130,8 @@ async fn https_without_an_identity_is_internal_and_not_observed() {
     assert_eq!((asked.result.clone(), asked.observed()), (Err(AuthErrorType::Internal), 0));
 }
 
-#[tokio::test]
-async fn a_server_that_speaks_no_tls_is_tls_and_not_observed() {
+/// One call over TLS of a server that answers in plain text.
+pub(crate) async fn ask_without_tls() -> Asked {
     let folder = tempfile::tempdir().unwrap();
     let ca = DevCa::open(folder.path(), SystemClock::new().wall()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -137,14 +142,19 @@ async fn a_server_that_speaks_no_tls_is_tls_and_not_observed() {
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest).await;
     });
-    let asked = ask_over(&url, |registry| {
+    let connector = |registry: &Registry| {
         let clock = SystemClock::new();
         let settings = ConnectorSettings::new(ca.trust().unwrap());
         let certificates = CertificateMetrics::new(registry, clock);
         let metrics = ConnectorMetrics::new(registry, &settings.policy, certificates);
         Some(Connector::new(settings, metrics, clock).unwrap())
-    })
-    .await;
+    };
+    ask_over(&url, connector, |_| {}).await
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_no_tls_is_tls_and_not_observed() {
+    let asked = ask_without_tls().await;
     assert_eq!((asked.result.clone(), asked.observed()), (Err(AuthErrorType::Tls), 0));
     assert_eq!(asked.registry.sum_of("tls_handshake_total", &[("status", "failure")]), 1.0);
 }
