@@ -181,7 +181,11 @@ fn read_key(jwk: serde_json::Value) -> Option<(Box<str>, Key)> {
 fn rsa_key(jwk: &Jwk) -> Option<ParsedPublicKey> {
     let (n, e) = (decode(jwk.n.as_ref()?)?, decode(jwk.e.as_ref()?)?);
     // 2048 to 8192 bits; the verification itself is exact to the bit.
-    if !(256..=1024).contains(&n.len()) {
+    if !(256..=1024).contains(&n.len()) || n.starts_with(&[0]) {
+        return None;
+    }
+    // With an exponent of 1 the message is its own signature, an even one has no private half, a long one only costs time.
+    if e.len() > 5 || e.starts_with(&[0]) || e == [1] || e.last().is_none_or(|last| last % 2 == 0) {
         return None;
     }
     RsaPublicKeyComponents { n: &n, e: &e }.to_parsed_public_key(&signature::RSA_PKCS1_2048_8192_SHA256).ok()

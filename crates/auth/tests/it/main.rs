@@ -4,6 +4,7 @@
 
 mod answers;
 mod assertion;
+mod attacks;
 mod cached;
 mod canary;
 mod clocks;

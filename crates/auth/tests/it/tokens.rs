@@ -1,6 +1,6 @@
 //! Key sets: which keys are usable, and for what.
 
-use crate::support::{SigningKey, jwks};
+use crate::support::{SigningKey, b64, jwks};
 use artstore_auth::{Algorithm, KeySet, KeySetError};
 use serde_json::{Value, json};
 
@@ -90,5 +90,59 @@ fn algorithms_have_exact_names() {
     }
     for name in ["none", "NONE", "", "HS256", "rs256", "PS256", "ES384", "Ed25519"] {
         assert_eq!(Algorithm::parse(name), None);
+    }
+}
+
+#[test]
+fn keys_that_no_issuer_should_publish_are_no_keys() {
+    let (rsa, p256, ed) = (SigningKey::rsa().jwk("k"), SigningKey::p256().jwk("k"), SigningKey::ed25519().jwk("k"));
+    let bytes = |length: usize, last: u8| b64(&[&vec![0xf1; length - 1][..], &[last]].concat());
+    let with = |key: &Value, changes: Value| {
+        let mut key = key.clone();
+        key.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        key
+    };
+    let unusable = [
+        // Too short, and numbers with which anyone signs.
+        with(&rsa, json!({"n": bytes(128, 1)})),
+        with(&rsa, json!({"n": bytes(255, 1)})),
+        with(&rsa, json!({"n": bytes(1025, 1)})),
+        with(&rsa, json!({"n": format!("AA{}", bytes(255, 1))})),
+        with(&rsa, json!({"e": b64(&[1])})),
+        with(&rsa, json!({"e": b64(&[2])})),
+        with(&rsa, json!({"e": b64(&[0])})),
+        with(&rsa, json!({"e": bytes(64, 1)})),
+        with(&rsa, json!({"kty": "EC"})),
+        with(&rsa, json!({"kty": "rsa"})),
+        with(&rsa, json!({"alg": "RS512"})),
+        with(&rsa, json!({"alg": "none"})),
+        with(&rsa, json!({"alg": ""})),
+        with(&rsa, json!({"use": "ENC"})),
+        with(&rsa, json!({"use": ""})),
+        with(&rsa, json!({"key_ops": []})),
+        with(&rsa, json!({"key_ops": ["encrypt", "wrapKey"]})),
+        with(&rsa, json!({"d": null, "p": "AA", "kid": ""})),
+        // Points that are not on the curve.
+        with(&p256, json!({"x": b64(&[0; 32]), "y": b64(&[0; 32])})),
+        with(&p256, json!({"x": b64(&[0xff; 32])})),
+        with(&p256, json!({"x": b64(&[5; 32]), "y": b64(&[1; 32])})),
+        with(&p256, json!({"x": p256["y"], "y": p256["x"]})),
+        with(&p256, json!({"x": bytes(33, 1)})),
+        with(&p256, json!({"crv": "P-384"})),
+        with(&p256, json!({"crv": "p-256"})),
+        with(&p256, json!({"crv": "Ed25519"})),
+        with(&p256, json!({"kty": "OKP"})),
+        with(&ed, json!({"crv": "X25519"})),
+        with(&ed, json!({"crv": "Ed448"})),
+        with(&ed, json!({"x": bytes(31, 1)})),
+        with(&ed, json!({"x": bytes(33, 1)})),
+        with(&ed, json!({"x": format!("{}=", ed["x"].as_str().unwrap())})),
+        with(&ed, json!({"kid": 7})),
+        with(&ed, json!({"kid": "k".repeat(129)})),
+        json!({"kty": "oct", "k": b64(&[7; 32]), "kid": "k"}),
+        json!({"kty": "RSA", "x5c": [b64(&[0x30; 300])], "kid": "k"}),
+    ];
+    for key in unusable {
+        assert_eq!(parse(std::slice::from_ref(&key)).err(), Some(KeySetError::NoUsableKey), "{key}");
     }
 }
