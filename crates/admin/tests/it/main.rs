@@ -1,0 +1,7 @@
+//! The Admin Module on a real socket, with TLS.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+mod flood;
+mod house;
+mod rotation;
