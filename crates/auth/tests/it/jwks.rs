@@ -239,3 +239,34 @@ async fn what_cannot_work_is_refused_at_construction() {
     assert_eq!(settings.algorithms, Algorithm::ALL);
     assert!(format!("{settings:?}").contains("Remote"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_remembered_of_unknown_keys_is_bounded_and_costs_no_more_than_the_cooldown() {
+    let key = SigningKey::ed25519();
+    let keys = Keys::new(Issuer::new([], publish(&[key.jwk("k")]).late(100)));
+    // Two thousand unknown keys wait for one fetch; a thousand and twenty-four of them are remembered.
+    let callers: Vec<_> = (0..2_000)
+        .map(|number| {
+            let (verifier, token) = (keys.verifier.clone(), key.good_token(&number.to_string(), keys.rig.clock.wall()));
+            tokio::spawn(async move { verifier.verify(&token).await.map(|_| ()) })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), Err(VerifyError::UnknownKey));
+    }
+    assert_eq!(keys.issuer.requests(), 1);
+    pass(Duration::from_secs(31)).await;
+    // With the issuer away those that are remembered are known to be unknown; of the others nobody can say so now.
+    keys.issuer.then(Step::Answer(503, vec![], String::new()));
+    let mut remembered = 0;
+    for number in 0..2_000 {
+        match keys.verify(&key, &number.to_string()).await {
+            Err(VerifyError::UnknownKey) => remembered += 1,
+            other => assert_eq!(other, Err(VerifyError::KeysUnavailable)),
+        }
+    }
+    assert_eq!(remembered, 1_024);
+    // They shared one fetch, from each instance in turn.
+    assert_eq!(keys.issuer.requests(), 3);
+    keys.verify(&key, "k").await.unwrap();
+}

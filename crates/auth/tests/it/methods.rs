@@ -42,7 +42,7 @@ fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 /// The PEM of an Ed25519 key of this seed (RFC 8410 section 7), and its public key as the issuer knows it.
-fn ed25519(seed: u8) -> (String, KeySet) {
+pub(crate) fn ed25519(seed: u8) -> (String, KeySet) {
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
     let seed = [seed; 32];
     let head = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
