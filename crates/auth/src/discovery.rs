@@ -24,7 +24,7 @@ pub struct DiscoverySettings {
     pub max_stale: Duration,
     /// The least time between two fetches from one instance while older metadata serve. 30 s.
     pub cooldown: Duration,
-    /// The limit of one fetch. 10 s.
+    /// The limit of one fetch; half of what an exchange may take while older metadata serve. 10 s.
     pub timeout: Duration,
     /// The longest document that is read. 64 KiB.
     pub max_bytes: usize,
@@ -115,34 +115,37 @@ impl Discovery {
         Ok(Self { shared: Arc::new(Shared { settings, known: Mutex::default() }) })
     }
 
-    /// The token endpoint as this instance tells it.
+    /// The token endpoint as this instance tells it, within so much time.
     pub(crate) async fn token_endpoint<C: Clock>(
         &self,
         instance: &AdminInstance,
         transport: &Transport,
         clock: &C,
+        limit: Duration,
     ) -> Result<Endpoint, AuthError> {
-        let document = self.document(instance, transport, clock).await?;
+        let document = self.document(instance, transport, clock, limit).await?;
         document.token_endpoint.clone().ok_or_else(|| malformed("the issuer's metadata name no usable token_endpoint"))
     }
 
-    /// Where the keys are as this instance tells it.
+    /// Where the keys are as this instance tells it, within so much time.
     pub(crate) async fn jwks_uri<C: Clock>(
         &self,
         instance: &AdminInstance,
         transport: &Transport,
         clock: &C,
+        limit: Duration,
     ) -> Result<Uri, AuthError> {
-        let document = self.document(instance, transport, clock).await?;
+        let document = self.document(instance, transport, clock, limit).await?;
         let endpoint = document.jwks_uri.as_ref();
         endpoint
             .map(|endpoint| endpoint.url.clone())
             .ok_or_else(|| malformed("the issuer's metadata name no usable jwks_uri"))
     }
 
-    /// What was found at this endpoint lets one doubt that it is one: the metadata are fetched anew, but not at once again and again.
-    pub(crate) fn doubt(&self, instance: &AdminInstance) {
-        if let Ok(url) = instance.metadata_url()
+    /// A request to an endpoint failed like this. If it may have moved, the metadata are fetched anew, but not again and again.
+    pub(crate) fn failed(&self, instance: &AdminInstance, kind: AuthErrorType) {
+        if may_have_moved(kind)
+            && let Ok(url) = instance.metadata_url()
             && let Some(known) = self.lock().get_mut(&url)
         {
             known.due = known.due.min(known.fetched.plus(self.shared.settings.cooldown));
@@ -154,6 +157,7 @@ impl Discovery {
         instance: &AdminInstance,
         transport: &Transport,
         clock: &C,
+        limit: Duration,
     ) -> Result<Arc<Document>, AuthError> {
         let settings = &self.shared.settings;
         let url =
@@ -165,10 +169,12 @@ impl Discovery {
         {
             return Ok(Arc::clone(&known.document));
         }
+        // Older metadata are of use only if there is time left to use them.
+        let limit = settings.timeout.min(if known.is_some() { limit / 2 } else { limit });
         let fetch = AssertUnwindSafe(self.fetch(url.clone(), instance, transport.clone(), clock.wall())).catch_unwind();
-        let fetched = match tokio::time::timeout(settings.timeout, fetch).await {
+        let fetched = match tokio::time::timeout(limit, fetch).await {
             Err(_) => {
-                let detail = format!("the issuer's metadata did not come within {:?}", settings.timeout);
+                let detail = format!("the issuer's metadata did not come within {limit:?}");
                 Err(AuthError::new(AuthErrorType::Timeout, detail))
             }
             Ok(Err(_)) => Err(AuthError::new(AuthErrorType::Internal, "the transport panicked")),
@@ -239,6 +245,30 @@ impl Document {
         }
         let endpoint = |name| text(name).and_then(|url| endpoint(url, issuer, instance));
         Ok(Self { token_endpoint: endpoint("token_endpoint"), jwks_uri: endpoint("jwks_uri") })
+    }
+}
+
+/// Whether a failure says that there may be no endpoint any more. An issuer that is merely ailing is not asked more often for it.
+const fn may_have_moved(kind: AuthErrorType) -> bool {
+    match kind {
+        AuthErrorType::Dns
+        | AuthErrorType::Connect
+        | AuthErrorType::Tls
+        | AuthErrorType::UnexpectedStatus
+        | AuthErrorType::MalformedResponse => true,
+        AuthErrorType::Timeout
+        | AuthErrorType::Transport
+        | AuthErrorType::RateLimited
+        | AuthErrorType::ServerError
+        | AuthErrorType::InvalidClient
+        | AuthErrorType::UnauthorizedClient
+        | AuthErrorType::InvalidScope
+        | AuthErrorType::InvalidRequest
+        | AuthErrorType::TokenInvalid
+        | AuthErrorType::ClockSkew
+        | AuthErrorType::JwksUnavailable
+        | AuthErrorType::ResourceRejected
+        | AuthErrorType::Internal => false,
     }
 }
 

@@ -84,10 +84,8 @@ pub(crate) async fn exchange<C: Clock>(
         }
     };
     let from = written.get().copied().unwrap_or(sent.monotonic);
-    if let (TokenEndpoint::Discovered(discovery), Err(error)) = (&settings.endpoint, &result)
-        && !error.kind().is_verdict()
-    {
-        discovery.doubt(instance);
+    if let (TokenEndpoint::Discovered(discovery), Err(error)) = (&settings.endpoint, &result) {
+        discovery.failed(instance, error.kind());
     }
     let duration = was_written.then(|| clock.monotonic().since(from));
     Exchanged { result, duration, sent }
@@ -105,9 +103,7 @@ async fn locate<C: Clock>(
         TokenEndpoint::Standard => settings.authentication.standard_path(),
         TokenEndpoint::Path(path) => path,
         TokenEndpoint::Discovered(discovery) => {
-            let found = tokio::time::timeout(limit, discovery.token_endpoint(instance, transport, clock)).await;
-            let late = |_| AuthError::new(AuthErrorType::Timeout, format!("no metadata within {limit:?}"));
-            return found.map_err(late)?;
+            return discovery.token_endpoint(instance, transport, clock, limit).await;
         }
     };
     let url = instance.url(path).map_err(|error| AuthError::new(AuthErrorType::Internal, error.to_string()))?;

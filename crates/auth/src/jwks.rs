@@ -2,7 +2,9 @@
 
 use crate::metrics::Status;
 use crate::transport::{RequestBody, Transport, read_limited};
-use crate::{AdminInstance, Algorithm, AuthMetrics, Backoff, Discovery, KeySet, SettingsError, VerifyError};
+use crate::{
+    AdminInstance, Algorithm, AuthMetrics, Backoff, Discovery, KeySet, SettingsError, VerifyError, classify_auth_error,
+};
 use arc_swap::ArcSwapOption;
 use artstore_metrics::{Clock, Monotonic};
 use futures_util::FutureExt;
@@ -212,9 +214,6 @@ impl<C: Clock> RemoteKeys<C> {
                     break;
                 }
                 Err(detail) => {
-                    if let Some(discovery) = &self.discovery {
-                        discovery.doubt(instance);
-                    }
                     self.metrics.jwks_fetched(*place, Status::Failure);
                     tracing::warn!(
                         error_type = "jwks_unavailable",
@@ -245,7 +244,7 @@ impl<C: Clock> RemoteKeys<C> {
     async fn fetch_from(&self, instance: &AdminInstance) -> Result<KeySet, String> {
         let url = match &self.discovery {
             Some(discovery) => {
-                let found = discovery.jwks_uri(instance, &self.transport, &self.clock).await;
+                let found = discovery.jwks_uri(instance, &self.transport, &self.clock, self.limits.timeout).await;
                 found.map_err(|error| error.to_string())?
             }
             None => instance.url(JWKS_PATH).map_err(|error| error.to_string())?,
@@ -256,8 +255,15 @@ impl<C: Clock> RemoteKeys<C> {
             .header(header::ACCEPT, "application/json")
             .body(RequestBody::empty())
             .map_err(|error| error.to_string())?;
-        let answer = self.transport.clone().oneshot(request).await.map_err(|error| error.to_string())?;
+        let failed = |kind| {
+            if let Some(discovery) = &self.discovery {
+                discovery.failed(instance, kind);
+            }
+        };
+        let answer = self.transport.clone().oneshot(request).await;
+        let answer = answer.inspect_err(|error| failed(error.kind)).map_err(|error| error.to_string())?;
         if answer.status() != http::StatusCode::OK {
+            failed(classify_auth_error(answer.status().as_u16(), None));
             return Err(format!("the issuer answered {}", answer.status().as_u16()));
         }
         let body = read_limited(answer.into_body(), self.limits.max_bytes).await.map_err(|error| error.to_string())?;

@@ -130,11 +130,16 @@ async fn old_metadata_serve_while_new_ones_cannot_be_had() {
     pass(Duration::from_secs(21)).await;
     assert_eq!(refresh_with(metadata(FIRST)).await, 2);
     assert_eq!((observed(&rig), rig.errors()), (4, vec![]));
+    // A silent fetch leaves time for the token.
+    pass(Duration::from_secs(3600)).await;
+    let began = tokio::time::Instant::now();
+    assert_eq!(refresh_with(Step::Hang(true)).await, 2);
+    assert_eq!((began.elapsed().as_secs(), observed(&rig), rig.errors()), (5, 5, vec![]));
     // After a day without success nothing serves any more.
     pass(Duration::from_secs(24 * 3600)).await;
     rig.issuer.first(Step::json(500, &json!({})));
     assert_eq!(rig.service.refresh().await.unwrap_err().kind(), AuthErrorType::ServerError);
-    assert_eq!((observed(&rig), rig.errors()), (4, vec![("server_error", 1)]));
+    assert_eq!((observed(&rig), rig.errors()), (5, vec![("server_error", 1)]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,13 +156,43 @@ async fn an_endpoint_that_moved_is_looked_up_again_but_not_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_issuers_verdict_is_no_reason_to_look_again() {
-    let refused = Step::json(400, &json!({"error": "invalid_scope"}));
-    let rig = rig(Issuer::new([metadata(FIRST)], refused), |_| {});
-    rig.service.access_token().await.unwrap_err();
-    pass(Duration::from_secs(60)).await;
-    rig.service.access_token().await.unwrap_err();
-    assert_eq!(asked(&rig).iter().filter(|line| line.starts_with("GET")).count(), 1);
+async fn neither_a_verdict_nor_an_ailing_issuer_is_a_reason_to_look_again() {
+    let faults = [
+        Step::json(400, &json!({"error": "invalid_scope"})),
+        Step::json(401, &json!({"error": "invalid_client"})),
+        Step::json(503, &json!({})),
+        Step::json(429, &json!({})),
+        Step::Hang(true),
+        Step::Torn,
+    ];
+    for fault in faults {
+        let rig = rig(Issuer::new([metadata(FIRST)], fault), |_| {});
+        for _ in 0..3 {
+            rig.service.access_token().await.unwrap_err();
+            pass(Duration::from_secs(60)).await;
+        }
+        let asked = asked(&rig);
+        assert_eq!((asked.iter().filter(|line| line.starts_with("GET")).count(), asked.len()), (1, 4), "{asked:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_moved_are_looked_up_again() {
+    let (key, clock) = (SigningKey::ed25519(), test_clock());
+    let gone = Step::json(404, &json!({}));
+    let issuer = Issuer::new([metadata(FIRST), gone, metadata(FIRST)], Step::json(200, &jwks(&[key.jwk("k")])));
+    let source = JwksSource::Discovered {
+        discovery: Discovery::new(DiscoverySettings::new(FIRST)).unwrap(),
+        instances: instances()[..1].to_vec(),
+        transport: issuer.transport(),
+    };
+    let metrics = AuthMetrics::new(&Registry::new(), &instances(), clock.clone());
+    let verifier = TokenVerifier::new(VerifierSettings::new(ISSUER, AUDIENCE, source), metrics, clock.clone()).unwrap();
+    let token = key.good_token("k", clock.wall());
+    assert_eq!(verifier.verify(&token).await.unwrap_err(), VerifyError::KeysUnavailable);
+    pass(Duration::from_secs(30)).await;
+    verifier.verify(&token).await.unwrap();
+    assert_eq!(issuer.requests(), 4);
 }
 
 #[tokio::test(start_paused = true)]

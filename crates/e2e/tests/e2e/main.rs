@@ -7,6 +7,7 @@ mod contract;
 mod crash;
 mod interop;
 mod memory;
+mod methods;
 mod path;
 mod shutdown;
 mod truth;
