@@ -7,7 +7,7 @@ use crate::secret::{self, MIN_GIVEN_SECRET_CHARS, NoRandomness};
 use crate::store::{Changed, Credentials, StoreError, new_account};
 use artstore_api::account::{Account, ChangeAccount, CreateAccount, NewSecret};
 use artstore_api::scope;
-use artstore_metrics::Clock;
+use artstore_metrics::{Clock, UnixTime};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use uuid::Uuid;
@@ -120,6 +120,16 @@ impl<C: Clock> Admin<C> {
     /// If there is none, or the database fails.
     pub async fn account(&self, client_id: &str) -> Result<Account, AccountError> {
         self.shared.account(client_id).await
+    }
+
+    /// Whether a change can be made to any account.
+    ///
+    /// # Errors
+    /// If a field is not what it may be.
+    pub fn check_change(change: &ChangeAccount) -> Result<(), AccountError> {
+        let account = new_account(String::new(), String::new(), Vec::new(), Vec::new(), UnixTime::from_secs(0))?;
+        let none = Credentials { account, secret_sha256: None, previous_secret_sha256: None, jwks: None };
+        apply(&mut { none }, change.clone())
     }
 
     /// Changes keys, certificate, binding and element of an account.

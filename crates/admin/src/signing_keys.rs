@@ -99,7 +99,8 @@ impl SigningKeys {
     }
 
     /// Removes a key's file, if none of its tokens can be about any more, or if `force` says that this does not matter:
-    /// the key is in wrong hands. The key that signs is never removed.
+    /// the key is in wrong hands. The key that signs is removed by force alone, and only if there is another one, which signs
+    /// from then on, however new it is.
     ///
     /// # Errors
     /// If the key is not there, signs, or is still needed, or if its file cannot be removed.
@@ -110,11 +111,13 @@ impl SigningKeys {
         }
         for key in of_kid() {
             match key.state {
-                KeyState::Signing => return Err(RetireError::Signing),
+                KeyState::Signing if !force || self.keys.iter().all(|other| other.kid == kid) => {
+                    return Err(RetireError::Signing);
+                }
                 KeyState::Old { removable_from } if !force && removable_from > self.now => {
                     return Err(RetireError::InUse(removable_from.since(self.now).as_secs()));
                 }
-                KeyState::Old { .. } | KeyState::Waiting { .. } => {}
+                KeyState::Signing | KeyState::Old { .. } | KeyState::Waiting { .. } => {}
             }
         }
         for SigningKeyInfo { path, .. } in of_kid() {
@@ -162,7 +165,7 @@ mod tests {
             SigningKeys::read(&settings, at(seconds)).unwrap().retire(kid, force).map_err(|error| error.to_string())
         };
         assert_eq!(retire(3_489, &first.kid, false).unwrap_err(), "the key's tokens may be about for 1 s more");
-        assert_eq!(retire(9_999, &second.kid, true).unwrap_err(), "the key signs; another one must sign first");
+        assert_eq!(retire(9_999, &second.kid, false).unwrap_err(), "the key signs; another one must sign first");
         assert_eq!(retire(9_999, "x", true).unwrap_err(), "there is no key x");
         let third = generate(3_000);
         assert!(third.state != KeyState::Signing);
@@ -170,7 +173,9 @@ mod tests {
         retire(3_490, &first.kid, false).unwrap();
         assert_eq!(states(3_490), [KeyState::Signing]);
         let fourth = generate(4_000);
-        retire(4_360, &second.kid, true).unwrap();
-        assert_eq!(retire(4_360, &fourth.kid, true).unwrap_err(), "the key signs; another one must sign first");
+        assert_eq!(states(4_001), [KeyState::Signing, KeyState::Waiting { signs_from: at(4_360) }]);
+        retire(4_001, &second.kid, true).unwrap();
+        assert_eq!(states(4_001), [KeyState::Signing], "in an emergency a new key signs at once");
+        assert_eq!(retire(9_999, &fourth.kid, true).unwrap_err(), "the key signs; another one must sign first");
     }
 }

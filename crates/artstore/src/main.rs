@@ -71,7 +71,7 @@ enum AdminCommand {
     Rebuild(commands::rebuild::RebuildArgs),
     /// Create, list, rotate, suspend and delete service accounts in the Admin Module's own database.
     #[command(alias = "account")]
-    Accounts(commands::accounts::AccountsArgs),
+    Accounts(Box<commands::accounts::AccountsArgs>),
     /// List, make and retire signing keys.
     Keys(commands::keys::KeysArgs),
 }
@@ -107,7 +107,7 @@ async fn run(command: Command) -> Exit {
 async fn run_admin(args: AdminArgs) -> Exit {
     report(match args.command {
         Some(AdminCommand::Rebuild(args)) => commands::rebuild::run(&args).await,
-        Some(AdminCommand::Accounts(args)) => commands::accounts::run(args).await,
+        Some(AdminCommand::Accounts(args)) => commands::accounts::run(*args).await,
         Some(AdminCommand::Keys(args)) => commands::keys::run(&args),
         None => match args.serve {
             Some(args) => commands::serve::run(ModuleName::Admin, &args).await,

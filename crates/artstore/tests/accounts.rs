@@ -71,9 +71,31 @@ fn keys_certificate_binding_and_element_are_registered_and_removed() {
     let (code, out, err) = accounts(folder, &["keys", "e", "--jwks", "private.json"]);
     let expected = "error: account e: jwks: key 1: must be a public key: it has private members, and whoever saw it can use them\n";
     assert_eq!((code, out.as_str(), err.as_str()), (1, "", expected));
+    let create = ["create", "--client-id", "new", "--role", "client", "--jwks", "private.json"];
+    assert_eq!(accounts(folder, &create).2, expected.replace("account e", "account new"));
+    assert_eq!(accounts(folder, &["show", "new"]).0, 1, "an account that cannot be as it was to be is not made");
     let without = json_of(folder, &["keys", "e", "--remove-jwks", "--remove-certificate", "--bound-tokens", "false"]);
     assert_eq!((&without["key_ids"], without.get("certificate")), (&json!([]), None));
     assert_eq!(without["certificate_bound_tokens"], false);
+}
+
+#[test]
+fn scopes_and_audiences_may_be_given_instead_of_a_role() {
+    let folder = tempfile::tempdir().unwrap();
+    let create = |more: &[&str]| accounts(folder.path(), &[&["create", "--client-id", "a"], more].concat());
+    let made = create(&["--scope", "index:read", "--scope", "elements:read", "--audience", "artstore-admin"]);
+    assert_eq!((made.0, made.2.as_str()), (0, ""));
+    let shown = json_of(folder.path(), &["show", "a"]);
+    assert_eq!(
+        (&shown["scopes"], &shown["audiences"]),
+        (&json!(["index:read", "elements:read"]), &json!(["artstore-admin"]))
+    );
+    assert_eq!(
+        (create(&[]).0, create(&["--scope", "index:read"]).0, create(&["--role", "client", "--scope", "x"]).0),
+        (2, 2, 2)
+    );
+    let unknown = create(&["--scope", "index:write", "--audience", "artstore-admin"]);
+    assert!(unknown.2.starts_with("error: account a: scopes are one or more, each once, of "), "{unknown:?}");
 }
 
 #[test]
@@ -110,8 +132,9 @@ fn a_key_is_made_listed_and_retired_only_when_nobody_needs_it() {
     let words: Vec<Vec<&str>> = listed.lines().map(|line| line.split(['\t', ' ']).take(4).collect()).collect();
     assert_eq!(words, [vec![first, "EdDSA", "signing"], vec![second, "EdDSA", "waiting", "signs_from"]]);
     let refused = (1, String::new(), "error: keys: the key signs; another one must sign first\n".to_owned());
-    assert_eq!(run(&["retire", first, "--force"]), refused);
+    assert_eq!(run(&["retire", first]), refused);
     assert_eq!(run(&["retire", second]), (0, String::new(), String::new()));
+    assert_eq!(run(&["retire", first, "--force"]), refused, "there is no other");
     assert_eq!(run(&["retire", second]).2, format!("error: keys: there is no key {second}\n"));
     assert_eq!(run(&["list"]).1, format!("{first}\tEdDSA\tsigning\n"));
 }

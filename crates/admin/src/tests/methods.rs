@@ -24,15 +24,15 @@ fn b64(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn jwk(key: &Ed25519KeyPair) -> Value {
+pub(crate) fn jwk(key: &Ed25519KeyPair) -> Value {
     json!({ "kty": "OKP", "crv": "Ed25519", "x": b64(key.public_key()) })
 }
 
-fn claims(jti: &str) -> Value {
+pub(crate) fn claims(jti: &str) -> Value {
     json!({ "iss": "client", "sub": "client", "aud": ISSUER, "jti": jti, "iat": START, "exp": START + 60 })
 }
 
-fn assertion(key: &Ed25519KeyPair, claims: &Value) -> String {
+pub(crate) fn assertion(key: &Ed25519KeyPair, claims: &Value) -> String {
     let signed = format!("{}.{}", b64(json!({ "alg": "EdDSA" }).to_string()), b64(claims.to_string()));
     format!("{signed}.{}", b64(key.sign(signed.as_bytes())))
 }
@@ -48,7 +48,7 @@ async fn post(fixture: &Fixture, form: String, peer: Option<PeerInfo>) -> Answer
     fixture.send(request).await
 }
 
-async fn assert_with(fixture: &Fixture, assertion: &str) -> Answer {
+pub(crate) async fn assert_with(fixture: &Fixture, assertion: &str) -> Answer {
     post(fixture, format!("{GRANT}&{ASSERTED}&client_assertion={assertion}"), None).await
 }
 

@@ -1,8 +1,11 @@
 //! No secret is anywhere but in the answer that tells it.
 
 use super::Fixture;
+use super::methods::{assert_with, assertion, claims, jwk};
+use artstore_api::account::ChangeAccount;
 use artstore_api::scope::{ACCOUNTS_ADMIN, FILES_READ};
 use artstore_metrics::Format;
+use aws_lc_rs::signature::Ed25519KeyPair;
 use http::Method;
 use serde_json::json;
 use std::io::Write;
@@ -48,6 +51,13 @@ async fn secrets_are_in_no_log_file_metric_or_debug() {
     fixture.token_answer(wrong, wrong, "grant_type=client_credentials").await;
     let body = json!({ "client_id": "client", "client_secret": [wrong] });
     let refused = fixture.call(Method::POST, "/api/v1/auth/token", "", Some(body)).await;
+    let key = Ed25519KeyPair::generate().unwrap();
+    let change = ChangeAccount { jwks: Some(Some(jwk(&key))), ..ChangeAccount::default() };
+    fixture.admin.change_account("client", change).await.unwrap();
+    let assertion = assertion(&key, &claims("canary-of-an-assertion"));
+    for status in [200, 401] {
+        assert_eq!(assert_with(&fixture, &assertion).await.status, status);
+    }
     let rotated = fixture.call(Method::POST, "/api/v1/service-accounts/client/rotate-secret", &admin_token, None).await;
     let rotated = rotated.json()["client_secret"].as_str().unwrap().to_owned();
     fixture.get("/api/v1/files", &token).await;
@@ -69,7 +79,7 @@ async fn secrets_are_in_no_log_file_metric_or_debug() {
     assert!(places[0].1.contains("token refused: unknown client"));
     assert!(places.iter().any(|(name, _)| *name == "admin.db"));
     for (place, text) in places {
-        for secret in [canary, wrong, &rotated, &token, &admin_token] {
+        for secret in [canary, wrong, &rotated, &token, &admin_token, &assertion, "canary-of-an-assertion"] {
             assert!(!text.contains(secret), "{place}");
         }
     }

@@ -31,7 +31,8 @@ enum AccountsCommand {
         after_help = "Examples:\n  artstore admin accounts create --config admin.toml --client-id ingester-1 --role ingester\n  \
         artstore admin accounts create --config admin.toml --client-id backup --role client --json\n  \
         artstore admin accounts create --config admin.toml --client-id element-7 --role element --element-id element-7 \
-        --bound-tokens"
+        --bound-tokens\n  \
+        artstore admin accounts create --config admin.toml --client-id reports --scope index:read --audience artstore-admin"
     )]
     Create(CreateArgs),
     /// List all accounts.
@@ -155,8 +156,14 @@ struct CreateArgs {
     #[arg(long)]
     name: Option<String>,
     /// What the account is for; decides its scopes and audiences.
-    #[arg(long, value_enum)]
-    role: Role,
+    #[arg(long, value_enum, required_unless_present = "scope", conflicts_with_all = ["scope", "audience"])]
+    role: Option<Role>,
+    /// Instead of a role: what its tokens allow; several times for several.
+    #[arg(long, requires = "audience")]
+    scope: Vec<String>,
+    /// Instead of a role: where its tokens are valid; several times for several.
+    #[arg(long, requires = "scope")]
+    audience: Vec<String>,
     #[command(flatten)]
     methods: Methods,
 }
@@ -232,10 +239,14 @@ async fn open(args: &CommonArgs) -> Result<Admin, Failure> {
 
 async fn create(args: CreateArgs) -> Result<(), Failure> {
     let change = args.methods.change()?;
+    Admin::<SystemClock>::check_change(&change).map_err(|error| failed(&args.client_id, &error))?;
     let admin = open(&args.common).await?;
     let name = args.name.as_deref().unwrap_or(&args.client_id);
-    let (scopes, audiences) = (args.role.scopes(), args.role.audiences());
-    let made = admin.bootstrap_account(name, &args.client_id, scopes, audiences, None).await;
+    let (scopes, audiences) = match args.role {
+        Some(role) => (role.scopes().to_vec(), role.audiences().to_vec()),
+        None => (args.scope.iter().map(String::as_str).collect(), args.audience.iter().map(String::as_str).collect()),
+    };
+    let made = admin.bootstrap_account(name, &args.client_id, &scopes, &audiences, None).await;
     let secret = made.map_err(|error| failed(&args.client_id, &error))?;
     admin.change_account(&args.client_id, change).await.map_err(|error| failed(&args.client_id, &error))?;
     print_secret(&secret, args.common.json)

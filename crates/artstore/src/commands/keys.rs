@@ -33,7 +33,7 @@ enum KeysCommand {
     Retire {
         /// The key's identifier, as `list` shows it.
         kid: String,
-        /// Remove it also while its tokens are about: they are refused from then on.
+        /// Remove it also while it signs, if there is another one, or while its tokens are about: they are refused from then on.
         #[arg(long)]
         force: bool,
         #[command(flatten)]
