@@ -2,13 +2,14 @@
 
 use crate::client_auth::Credential;
 use crate::exchange::{Exchanged, exchange};
-use crate::metrics::{AcquisitionSpan, Trigger};
+use crate::metrics::{AcquisitionSpan, Trigger, outcome};
 use crate::response::Grant;
 use crate::service::Inner;
 use crate::token::{Moment, usable_until};
 use crate::{AuthError, AuthErrorType, VerifyError};
 use artstore_metrics::{Clock, UnixTime};
 use std::time::Duration;
+use tracing::Instrument as _;
 
 /// A token that is not in the cache yet.
 pub(crate) struct Acquired {
@@ -23,13 +24,14 @@ pub(crate) struct Acquired {
 /// Gets a token. Dropping the future moves no metric but the cancellation's.
 pub(crate) async fn acquire<C: Clock>(inner: &Inner<C>, trigger: Trigger) -> Result<Acquired, AuthError> {
     let mut span = inner.metrics.acquisition(trigger);
-    let result = pass(inner, &mut span).await;
+    let trace = span.trace();
+    let result = pass(inner, &mut span).instrument(trace).await;
     if let Ok(acquired) = &result {
         let instance = inner.settings.instances[acquired.instance].origin();
         let seconds = acquired.grant.lifetime.as_secs();
         tracing::info!(trigger = trigger.label(), admin_module_url = instance, seconds, "got a token");
     }
-    span.finish(result.as_ref().map(|_| ()).map_err(AuthError::kind));
+    span.finish(result.as_ref().err().map(AuthError::kind));
     result
 }
 
@@ -91,16 +93,25 @@ async fn attempt<C: Clock>(
 ) -> Result<Acquired, AuthError> {
     let instance = &inner.settings.instances[index];
     let limit = inner.settings.timeout.min(left);
-    let Exchanged { result, duration, sent } =
-        exchange(&inner.settings, instance, secret, &inner.transport, &inner.clock, limit).await;
-    let checked = match result {
-        Ok(grant) => check(inner, &grant, sent).await.map(|claimed| Acquired { grant, instance: index, sent, claimed }),
-        Err(error) => Err(error),
+    let trace =
+        tracing::info_span!("token_exchange", admin_module_url = instance.origin(), outcome = tracing::field::Empty);
+    let exchanged = async {
+        let Exchanged { result, duration, sent } =
+            exchange(&inner.settings, instance, secret, &inner.transport, &inner.clock, limit).await;
+        let checked = match result {
+            Ok(grant) => {
+                check(inner, &grant, sent).await.map(|claimed| Acquired { grant, instance: index, sent, claimed })
+            }
+            Err(error) => Err(error),
+        };
+        (checked.map_err(|error| error.at(instance.origin())), duration)
     };
-    let checked = checked.map_err(|error| error.at(instance.origin()));
-    span.exchange(inner.places[index], duration, checked.as_ref().err().map(AuthError::kind));
+    let (checked, duration) = exchanged.instrument(trace.clone()).await;
+    let failed = checked.as_ref().err().map(AuthError::kind);
+    span.exchange(inner.places[index], duration, failed);
+    trace.record("outcome", outcome(failed));
     if let Err(error) = &checked {
-        log_failure(error);
+        trace.in_scope(|| log_failure(error));
     }
     checked
 }

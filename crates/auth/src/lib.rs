@@ -77,6 +77,7 @@ mod jwks;
 mod jws;
 mod keys;
 pub mod metrics;
+mod progress;
 mod random;
 mod rejection;
 mod require_token;

@@ -1,12 +1,14 @@
 //! The families of the token work: declarations, the typed events that move them, and the span of one acquisition.
 
+use crate::progress::{Progress, Token};
+use crate::token::Moment;
 use crate::{AdminInstance, AuthErrorType};
 use artstore_metrics::{
     Clock, Counter, EventLock, Family, Gauge, GaugeGuard, Histogram, Label, LabelValue, Monotonic, Outcome, Registry,
     Row, Rows, Shards, SystemClock, UnixTime, label_enum,
 };
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 label_enum! {
@@ -40,6 +42,22 @@ label_enum! {
         ExpiringSoon = "expiring_soon",
         /// `invalidate()` or `refresh()`.
         Manual = "manual",
+    }
+}
+
+label_enum! {
+    /// What keeps the token fresh, right now.
+    pub enum RefresherState as "state" {
+        /// Nothing to do: no usable token, and nobody has asked for one since.
+        Idle = "idle",
+        /// The token is there; its refresh is due later.
+        Holding = "holding",
+        /// An acquisition is under way.
+        Acquiring = "acquiring",
+        /// The last acquisition failed and its pause is not over, whether or not there is a usable token.
+        Backoff = "backoff",
+        /// The service was closed.
+        Closed = "closed",
     }
 }
 
@@ -111,6 +129,37 @@ pub const CANCELLED: Family = Family::counter(
 /// Callers that wait.
 pub const WAITERS: Family =
     Family::gauge("auth_token_acquisition_waiters", "Callers that wait for a token acquisition right now.");
+/// What the refresher does.
+pub const REFRESHER_STATE: Family = Family::gauge(
+    "auth_token_refresher_state",
+    "1 for what the refresher of the token does right now, 0 for the rest.",
+)
+.labels(&[RefresherState::LABEL]);
+/// The last token.
+pub const REFRESHER_LAST_SUCCESS: Family = Family::gauge(
+    "auth_token_refresher_last_success_timestamp_seconds",
+    "Unix time at which the last token came; absent before the first.",
+);
+/// The pause after failures.
+pub const REFRESHER_BACKOFF: Family = Family::gauge(
+    "auth_token_refresher_backoff_seconds",
+    "Seconds until the pause after a failed token acquisition is over; 0 if there is none.",
+);
+/// Failures since the last token.
+pub const REFRESHER_FAILURES: Family = Family::gauge(
+    "auth_token_refresher_failures",
+    "Token acquisitions that failed in a row since the last token, or since start.",
+);
+/// The last key set.
+pub const JWKS_LAST_SUCCESS: Family = Family::gauge(
+    "auth_jwks_last_success_timestamp_seconds",
+    "Unix time of the last successful fetch of an issuer's key set; absent before the first.",
+);
+/// The age of the keys.
+pub const JWKS_AGE: Family = Family::gauge(
+    "auth_jwks_age_seconds",
+    "Seconds since the last successful fetch of an issuer's key set; absent before the first.",
+);
 /// Key-set fetches.
 pub const JWKS_FETCHES: Family = Family::counter(
     "auth_jwks_fetches_total",
@@ -132,6 +181,12 @@ pub const FAMILIES: &[&Family] = &[
     &CANCELLED,
     &WAITERS,
     &JWKS_FETCHES,
+    &JWKS_LAST_SUCCESS,
+    &JWKS_AGE,
+    &REFRESHER_STATE,
+    &REFRESHER_LAST_SUCCESS,
+    &REFRESHER_BACKOFF,
+    &REFRESHER_FAILURES,
 ];
 
 /// Percentage (0 to 100) of `total` callers that `hits` is; NaN if there was no caller.
@@ -155,17 +210,6 @@ impl Row for ErrorRow {
     }
 }
 
-/// When the cached token ends, for the gauge.
-#[derive(Debug, Clone, Copy)]
-enum Published {
-    /// None yet, or closed: no sample.
-    Nothing,
-    /// There was one and it was invalidated.
-    Invalidated,
-    /// The earlier of the two ends counts.
-    Until { wall: UnixTime, monotonic: Monotonic },
-}
-
 /// The metrics of one module's token work. Clones share them.
 #[derive(Debug, Clone)]
 pub struct AuthMetrics<C: Clock = SystemClock> {
@@ -179,7 +223,7 @@ pub struct AuthMetrics<C: Clock = SystemClock> {
     errors: Counter<ErrorRow>,
     acquisition_duration: Histogram,
     refresh_duration: Histogram,
-    published: Arc<Mutex<Published>>,
+    progress: Arc<Mutex<Progress>>,
     cancelled: Counter,
     waiters: Gauge,
     jwks_fetches: Counter<Status>,
@@ -209,7 +253,7 @@ impl<C: Clock> AuthMetrics<C> {
             errors: registry.counter_of_rows(&ERRORS, &error_rows(&origins)),
             acquisition_duration: registry.histogram(&ACQUISITION_DURATION),
             refresh_duration: registry.histogram(&REFRESH_DURATION),
-            published: Arc::new(Mutex::new(Published::Nothing)),
+            progress: Arc::default(),
             cancelled: registry.counter(&CANCELLED),
             waiters: registry.gauge(&WAITERS),
             jwks_fetches: registry.counter(&JWKS_FETCHES),
@@ -220,13 +264,7 @@ impl<C: Clock> AuthMetrics<C> {
     }
 
     fn register_computed(&self, registry: &Registry) {
-        let (published, clock) = (Arc::clone(&self.published), self.clock.clone());
-        registry.computed(&TTL, move |samples| {
-            let published = *published.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(left) = time_left(published, &clock) {
-                samples.float(&[], left.as_secs_f64());
-            }
-        });
+        self.register_progress(registry);
         // What a caller found says where its answer came from, so one counter tells both.
         let validation = self.validation.clone();
         registry.computed(&SOURCE, move |samples| {
@@ -239,6 +277,36 @@ impl<C: Clock> AuthMetrics<C> {
             let hits = callers(&validation, Source::Cache);
             samples.float(&[], cache_hit_rate(hits, hits + callers(&validation, Source::FreshRequest)));
         });
+    }
+
+    /// The families that are functions of time.
+    fn register_progress(&self, registry: &Registry) {
+        let gauge = |family, value: fn(&Progress, Moment) -> Option<f64>| {
+            let (progress, clock) = (Arc::clone(&self.progress), self.clock.clone());
+            registry.computed(family, move |samples| {
+                let now = Moment::now(&clock);
+                if let Some(value) = value(&progress.lock().unwrap_or_else(PoisonError::into_inner), now) {
+                    samples.float(&[], value);
+                }
+            });
+        };
+        gauge(&TTL, |progress, now| progress.ttl(now).map(|left| left.as_secs_f64()));
+        gauge(&REFRESHER_LAST_SUCCESS, |progress, _| progress.last_token.map(UnixTime::as_secs_f64));
+        gauge(&REFRESHER_BACKOFF, |progress, now| Some(progress.backoff(now).as_secs_f64()));
+        gauge(&REFRESHER_FAILURES, |progress, _| Some(f64::from(progress.failures)));
+        gauge(&JWKS_LAST_SUCCESS, |progress, _| progress.last_keys.map(|at| at.wall.as_secs_f64()));
+        gauge(&JWKS_AGE, |progress, now| progress.keys_age(now).map(|age| age.as_secs_f64()));
+        let (progress, clock) = (Arc::clone(&self.progress), self.clock.clone());
+        registry.computed(&REFRESHER_STATE, move |samples| {
+            let present = progress.lock().unwrap_or_else(PoisonError::into_inner).state(Moment::now(&clock));
+            for state in RefresherState::ALL {
+                samples.integer(&[state.label()], u64::from(*state == present));
+            }
+        });
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The place of an instance among those of the metrics.
@@ -265,22 +333,30 @@ impl<C: Clock> AuthMetrics<C> {
     /// An acquisition begins.
     pub(crate) fn acquisition(&self, trigger: Trigger) -> AcquisitionSpan<C> {
         let started = self.clock.monotonic();
-        AcquisitionSpan { metrics: self.clone(), trigger, started, exchanges: Vec::new(), finished: false }
+        self.progress().acquiring += 1;
+        let outcome = tracing::field::Empty;
+        let trace = tracing::info_span!("token_acquisition", trigger = trigger.label(), outcome);
+        AcquisitionSpan { metrics: self.clone(), trigger, started, exchanges: Vec::new(), finished: false, trace }
     }
 
-    /// A token was put into the cache.
-    pub(crate) fn token_published(&self, wall: UnixTime, monotonic: Monotonic) {
-        self.publish(Published::Until { wall, monotonic });
+    /// A token was put into the cache; it ends at the earlier of the two.
+    pub(crate) fn token_published(&self, end: Moment) {
+        self.progress().published(end, self.clock.wall());
+    }
+
+    /// An acquisition failed, so many in a row; callers are answered by that until then.
+    pub(crate) fn backing_off(&self, failures: u32, until: Monotonic) {
+        self.progress().failed(failures, until);
     }
 
     /// The cached token was invalidated.
     pub(crate) fn token_invalidated(&self) {
-        self.publish(Published::Invalidated);
+        self.progress().token = Token::Invalidated;
     }
 
     /// The service was closed.
     pub(crate) fn token_closed(&self) {
-        self.publish(Published::Nothing);
+        self.progress().close();
     }
 
     /// A resource server still says 401 after a forced refresh.
@@ -292,25 +368,13 @@ impl<C: Clock> AuthMetrics<C> {
     pub(crate) fn jwks_fetched(&self, instance: usize, status: Status) {
         self.jwks_fetches.inc(status);
         match status {
-            Status::Success => {}
+            Status::Success => self.progress().last_keys = Some(Moment::now(&self.clock)),
             Status::Failure => self.error(AuthErrorType::JwksUnavailable, instance),
         }
     }
 
     fn error(&self, kind: AuthErrorType, instance: usize) {
         self.errors.inc(ErrorRow { kind, instance, instances: self.instances.len() });
-    }
-
-    fn publish(&self, published: Published) {
-        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = published;
-    }
-}
-
-fn time_left<C: Clock>(published: Published, clock: &C) -> Option<Duration> {
-    match published {
-        Published::Nothing => None,
-        Published::Invalidated => Some(Duration::ZERO),
-        Published::Until { wall, monotonic } => Some(wall.since(clock.wall()).min(monotonic.since(clock.monotonic()))),
     }
 }
 
@@ -328,6 +392,14 @@ fn error_rows(origins: &[Box<str>]) -> Rows {
     AuthErrorType::ALL.iter().flat_map(|kind| origins.iter().map(move |origin| row(*kind, origin))).collect()
 }
 
+/// How something ended, as a span of tracing has it: `success`, or the label `error_type`.
+pub(crate) const fn outcome(error: Option<AuthErrorType>) -> &'static str {
+    match error {
+        None => Status::Success.label(),
+        Some(kind) => kind.label(),
+    }
+}
+
 /// One acquisition. Its numbers are moved together when it finishes; if it is dropped before, only the cancellation counts.
 #[derive(Debug)]
 pub(crate) struct AcquisitionSpan<C: Clock> {
@@ -336,6 +408,7 @@ pub(crate) struct AcquisitionSpan<C: Clock> {
     started: Monotonic,
     exchanges: Vec<ExchangeRecord>,
     finished: bool,
+    trace: tracing::Span,
 }
 
 #[derive(Debug)]
@@ -346,14 +419,20 @@ struct ExchangeRecord {
 }
 
 impl<C: Clock> AcquisitionSpan<C> {
+    /// The span of tracing in which the work is done; it gets its outcome here, together with the numbers.
+    pub(crate) fn trace(&self) -> tracing::Span {
+        self.trace.clone()
+    }
+
     /// An exchange ended: how long it took if a request was written, and why it failed if it did.
     pub(crate) fn exchange(&mut self, instance: usize, duration: Option<Duration>, error: Option<AuthErrorType>) {
         self.exchanges.push(ExchangeRecord { instance, duration, error });
     }
 
     /// The acquisition ended, with the error type of its last exchange if it failed.
-    pub(crate) fn finish(mut self, outcome: Result<(), AuthErrorType>) {
+    pub(crate) fn finish(mut self, error: Option<AuthErrorType>) {
         self.finished = true;
+        self.trace.record("outcome", outcome(error));
         let _event = self.metrics.events.event();
         for exchange in &self.exchanges {
             if let Some(duration) = exchange.duration {
@@ -363,9 +442,9 @@ impl<C: Clock> AcquisitionSpan<C> {
                 self.metrics.error(kind, exchange.instance);
             }
         }
-        let (status, outcome) = match outcome {
-            Ok(()) => (Status::Success, Outcome::Success),
-            Err(kind) => (Status::Failure, Outcome::Failure(kind)),
+        let (status, outcome) = match error {
+            None => (Status::Success, Outcome::Success),
+            Some(kind) => (Status::Failure, Outcome::Failure(kind)),
         };
         self.metrics.acquisition_duration.observe((), self.metrics.clock.monotonic().since(self.started));
         self.metrics.refresh.inc((status, self.trigger));
@@ -375,96 +454,14 @@ impl<C: Clock> AcquisitionSpan<C> {
 
 impl<C: Clock> Drop for AcquisitionSpan<C> {
     fn drop(&mut self) {
+        self.metrics.progress().acquiring -= 1;
         if !self.finished {
             self.metrics.cancelled.inc(());
+            self.trace.record("outcome", "cancelled");
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use artstore_metrics::{Format, TestClock, Values};
-
-    /// Name, kind, labels with their values, and buckets, as the contract has them.
-    #[test]
-    fn the_nine_families_are_those_of_the_contract() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../contract/metrics.toml");
-        let contract: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
-        let sets = contract["set"].as_table().unwrap();
-        let texts = |value: &toml::Value| -> Vec<String> {
-            value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
-        };
-        let families = contract["family"].as_array().unwrap();
-        let ours = families.iter().filter(|family| family["name"].as_str().unwrap().starts_with("auth_"));
-        assert_eq!(ours.clone().count(), 9);
-        for (theirs, family) in ours.zip(FAMILIES) {
-            assert_eq!(theirs["name"].as_str().unwrap(), family.name());
-            assert_eq!(theirs["type"].as_str().unwrap(), family.kind().as_str());
-            let labels = theirs.get("labels").and_then(toml::Value::as_table).cloned().unwrap_or_default();
-            assert_eq!(labels.len(), family.label_declarations().len(), "{}", family.name());
-            for label in family.label_declarations() {
-                match label.values {
-                    Values::Open(_) => assert_eq!(labels[label.name]["open"].as_bool(), Some(true)),
-                    Values::Closed(values) => {
-                        let expand = |text: String| match text.strip_prefix('@') {
-                            Some(set) => texts(&sets[set]),
-                            None => vec![text],
-                        };
-                        let theirs: Vec<String> =
-                            texts(&labels[label.name]["values"]).into_iter().flat_map(expand).collect();
-                        assert_eq!(theirs, values, "{} {}", family.name(), label.name);
-                    }
-                }
-            }
-            let buckets = theirs.get("buckets").and_then(toml::Value::as_array).cloned().unwrap_or_default();
-            let buckets: Vec<f64> = buckets.iter().map(|bound| bound.as_float().unwrap()).collect();
-            assert_eq!(buckets, family.buckets());
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn everything_is_there_at_0_on_the_first_scrape_and_a_ttl_is_not() {
-        let registry = Registry::new();
-        let instances = ["https://b", "https://a/x", "https://b/y"].map(|url| AdminInstance::parse(url).unwrap());
-        let metrics = AuthMetrics::new(&registry, &instances, TestClock::starting_at(UnixTime::from_secs(1)));
-        assert_eq!(
-            registry.families(),
-            [
-                &VALIDATION,
-                &REQUESTS,
-                &REFRESH,
-                &ERRORS,
-                &ACQUISITION_DURATION,
-                &REFRESH_DURATION,
-                &CANCELLED,
-                &WAITERS,
-                &JWKS_FETCHES,
-                &TTL,
-                &SOURCE,
-                &HIT_RATE,
-            ]
-        );
-        assert_eq!(registry.families().len(), FAMILIES.len());
-        let text = registry.encode(Format::Text);
-        let count = |start: &str| text.lines().filter(|line| line.starts_with(start) && line.ends_with(" 0")).count();
-        assert_eq!(count("auth_token_requests_total{"), 19);
-        assert_eq!(count("auth_token_source_total{"), 2);
-        assert_eq!(count("auth_token_refresh_total{"), 8);
-        assert_eq!(count("auth_token_validation_total{"), 4);
-        // Two instances share an origin, and so a series.
-        assert_eq!(count("auth_errors_total{"), 36);
-        assert_eq!(count("auth_token_acquisition_duration_seconds_bucket{"), 9);
-        assert_eq!(count("auth_token_refresh_duration_seconds_bucket{"), 8);
-        assert!(text.contains("# TYPE auth_token_ttl_seconds gauge\n# HELP"), "{text}");
-        assert!(text.contains("\nauth_token_cache_hit_rate NaN\n"));
-        assert_eq!(metrics.instance(&instances[2]), Some(0));
-        assert_eq!(metrics.instance(&AdminInstance::parse("https://c").unwrap()), None);
-    }
-
-    #[test]
-    fn hit_rate_is_a_percentage() {
-        assert!(cache_hit_rate(0, 0).is_nan());
-        assert_eq!((cache_hit_rate(0, 4), cache_hit_rate(1, 4), cache_hit_rate(4, 4)), (0.0, 25.0, 100.0));
-    }
-}
+#[path = "metrics_tests.rs"]
+mod tests;

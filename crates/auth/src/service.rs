@@ -368,7 +368,7 @@ impl<C: Clock> Inner<C> {
                 let Acquired { grant, instance, sent, claimed } = acquired;
                 let token = AccessToken::new(grant.authorization, state.generation, instance);
                 let held = Held::new(token.clone(), sent, grant.lifetime, claimed);
-                self.metrics.token_published(held.expires.wall, held.expires.monotonic);
+                self.metrics.token_published(held.expires);
                 self.cache.store(Some(held));
                 (state.failure, state.failures, state.preferred) = (None, 0, instance);
                 Ok(token)
@@ -379,6 +379,7 @@ impl<C: Clock> Inner<C> {
                 let started = state.started.unwrap_or(ended);
                 let until = self.settings.backoff.next_start(state.failures, started, ended, error.retry_after());
                 state.failure = Some(Failure { error: error.clone(), until });
+                self.metrics.backing_off(state.failures, until);
                 // The next pass begins elsewhere.
                 state.preferred = (state.preferred + 1) % self.settings.instances.len();
                 Err(error)
