@@ -134,6 +134,11 @@ impl AuthSettings {
         if matches!(&self.endpoint, TokenEndpoint::Path(path) if !path.starts_with('/')) {
             return Err(SettingsError::Path);
         }
+        let ours =
+            ["grant_type", "scope", "client_id", "client_secret", "client_assertion", "client_assertion_type", ""];
+        if self.parameters.iter().any(|(name, _)| ours.contains(&name.as_str())) {
+            return Err(SettingsError::Parameter);
+        }
         let in_scope = |c: char| matches!(c, '\x21' | '\x23'..='\x5b' | '\x5d'..='\x7e');
         if !self.scope.iter().all(|scope| !scope.is_empty() && scope.chars().all(in_scope)) {
             return Err(SettingsError::Scope);
@@ -160,6 +165,9 @@ pub enum SettingsError {
     /// A path of an endpoint does not begin with a slash.
     #[error("the path of an endpoint must begin with a slash")]
     Path,
+    /// A further parameter has no name, or that of one which is set already.
+    #[error("a further parameter of the form has no name, or the name of one that other settings set")]
+    Parameter,
     /// The original's form, at the issuer's OAuth token endpoint.
     #[error("the original's JSON form has an endpoint of its own, which no metadata name")]
     Discovery,
@@ -211,6 +219,11 @@ mod tests {
             s.endpoint = TokenEndpoint::Discovered(Discovery::new(DiscoverySettings::new("https://i")).unwrap());
         };
         assert_eq!(refused(original_discovered), SettingsError::Discovery);
+        for name in ["", "scope", "client_secret"] {
+            let mut settings = settings();
+            settings.parameters = vec![("resource".to_owned(), "r".to_owned()), (name.to_owned(), "x".to_owned())];
+            assert_eq!(settings.check(), Err(SettingsError::Parameter), "{name}");
+        }
         let short_lived = |s: &mut AuthSettings| {
             let jwt = PrivateKeyJwt {
                 lifetime: Duration::from_millis(999),
