@@ -4,10 +4,10 @@ use crate::credentials::{normalized_keys, normalized_rule};
 use crate::elements::{ELEMENT_ID_RULE, is_element_id};
 use crate::module::{Admin, Shared};
 use crate::secret::{self, MIN_GIVEN_SECRET_CHARS, NoRandomness};
-use crate::store::{Changed, Credentials, StoreError, new_account};
+use crate::store::{AccountChange, Changed, Credentials, StoreError, new_account};
 use artstore_api::account::{Account, ChangeAccount, CreateAccount, NewSecret};
 use artstore_api::scope;
-use artstore_metrics::{Clock, UnixTime};
+use artstore_metrics::Clock;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use uuid::Uuid;
@@ -127,9 +127,7 @@ impl<C: Clock> Admin<C> {
     /// # Errors
     /// If a field is not what it may be.
     pub fn check_change(change: &ChangeAccount) -> Result<(), AccountError> {
-        let account = new_account(String::new(), String::new(), Vec::new(), Vec::new(), UnixTime::from_secs(0))?;
-        let none = Credentials { account, secret_sha256: None, previous_secret_sha256: None, jwks: None };
-        apply(&mut { none }, change.clone())
+        checked(change.clone()).map(drop)
     }
 
     /// Changes keys, certificate, binding and element of an account.
@@ -187,26 +185,24 @@ fn with_secret(account: Account, secret: &SecretString) -> Credentials {
     Credentials { account, secret_sha256, previous_secret_sha256: None, jwks: None }
 }
 
-/// Makes a change to what is read from the database or will be written to it.
-fn apply(credentials: &mut Credentials, change: ChangeAccount) -> Result<(), AccountError> {
+/// The change as it is stored, if every field is what it may be.
+fn checked(change: ChangeAccount) -> Result<AccountChange, AccountError> {
     let ChangeAccount { jwks, certificate, certificate_bound_tokens, element_id } = change;
-    if let Some(jwks) = jwks {
-        let keys = jwks.map(|jwks| normalized_keys(&jwks)).transpose().map_err(AccountError::Invalid)?;
-        credentials.jwks = keys.map(|keys| json!({ "keys": keys }).to_string());
+    if element_id.iter().flatten().any(|id| !is_element_id(id)) {
+        return Err(AccountError::Invalid(ELEMENT_ID_RULE.to_owned()));
     }
-    if let Some(rule) = certificate {
-        credentials.account.certificate = rule.map(normalized_rule).transpose().map_err(AccountError::Invalid)?;
-    }
-    if let Some(bound) = certificate_bound_tokens {
-        credentials.account.certificate_bound_tokens = bound;
-    }
-    if let Some(element_id) = element_id {
-        if element_id.as_ref().is_some_and(|id| !is_element_id(id)) {
-            return Err(AccountError::Invalid(ELEMENT_ID_RULE.to_owned()));
+    let jwks = match jwks {
+        Some(Some(jwks)) => {
+            let keys = normalized_keys(&jwks).map_err(AccountError::Invalid)?;
+            Some(Some(json!({ "keys": keys }).to_string()))
         }
-        credentials.account.element_id = element_id;
-    }
-    Ok(())
+        other => other.map(|_| None),
+    };
+    let certificate = match certificate {
+        Some(Some(rule)) => Some(Some(normalized_rule(rule).map_err(AccountError::Invalid)?)),
+        other => other,
+    };
+    Ok(AccountChange { jwks, certificate, certificate_bound_tokens, element_id })
 }
 
 impl<C: Clock> Shared<C> {
@@ -223,7 +219,11 @@ impl<C: Clock> Shared<C> {
             certificate_bound_tokens: Some(certificate_bound_tokens),
             element_id: element_id.map(Some),
         };
-        apply(&mut new, change)?;
+        let change = checked(change)?;
+        new.jwks = change.jwks.flatten();
+        new.account.certificate = change.certificate.flatten();
+        new.account.certificate_bound_tokens = certificate_bound_tokens;
+        new.account.element_id = change.element_id.flatten();
         if !self.noted(self.store.insert_account(&new, self.settings.max_accounts).await)? {
             return Err(AccountError::Full);
         }
@@ -240,10 +240,7 @@ impl<C: Clock> Shared<C> {
     }
 
     pub(crate) async fn change_account(&self, client_id: &str, change: ChangeAccount) -> Result<Account, AccountError> {
-        let found = self.noted(self.store.account(client_id).await)?;
-        let mut credentials = found.ok_or(AccountError::NotFound)?;
-        apply(&mut credentials, change)?;
-        changed(self.noted(self.store.update_account(&credentials).await)?)?;
+        changed(self.noted(self.store.change_account(client_id, &checked(change)?).await)?)?;
         self.account(client_id).await
     }
 

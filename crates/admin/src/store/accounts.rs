@@ -16,6 +16,15 @@ pub(crate) struct Credentials {
     pub(crate) jwks: Option<String>,
 }
 
+/// A checked [`ChangeAccount`](artstore_api::account::ChangeAccount), with the keys as they are stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct AccountChange {
+    pub(crate) jwks: Option<Option<String>>,
+    pub(crate) certificate: Option<Option<CertificateRule>>,
+    pub(crate) certificate_bound_tokens: Option<bool>,
+    pub(crate) element_id: Option<Option<String>>,
+}
+
 /// What became of a change to one account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Changed {
@@ -136,17 +145,22 @@ impl Store {
         Ok(())
     }
 
-    /// Writes what [`ChangeAccount`](artstore_api::account::ChangeAccount) can change.
-    pub(crate) async fn update_account(&self, changed: &Credentials) -> Result<Changed, StoreError> {
+    /// Makes a change in one statement, so that two changes of different fields at the same moment both last.
+    pub(crate) async fn change_account(&self, client_id: &str, change: &AccountChange) -> Result<Changed, StoreError> {
         let done = sqlx::query(
-            "UPDATE accounts SET jwks = $2, certificate = $3, certificate_bound_tokens = $4, element_id = $5 \
-             WHERE client_id = $1",
+            "UPDATE accounts SET jwks = CASE WHEN $2 THEN $3 ELSE jwks END, \
+             certificate = CASE WHEN $4 THEN $5 ELSE certificate END, \
+             certificate_bound_tokens = COALESCE($6, certificate_bound_tokens), \
+             element_id = CASE WHEN $7 THEN $8 ELSE element_id END WHERE client_id = $1",
         )
-        .bind(&changed.account.client_id)
-        .bind(&changed.jwks)
-        .bind(rule_json(&changed.account))
-        .bind(changed.account.certificate_bound_tokens)
-        .bind(&changed.account.element_id)
+        .bind(client_id)
+        .bind(change.jwks.is_some())
+        .bind(change.jwks.as_ref().and_then(Option::as_ref))
+        .bind(change.certificate.is_some())
+        .bind(change.certificate.as_ref().and_then(Option::as_ref).map(|rule| json!(rule).to_string()))
+        .bind(change.certificate_bound_tokens)
+        .bind(change.element_id.is_some())
+        .bind(change.element_id.as_ref().and_then(Option::as_ref))
         .execute(&self.pool)
         .await?;
         Ok(Changed::of(done.rows_affected()))

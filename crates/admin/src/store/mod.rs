@@ -5,7 +5,7 @@ mod assertions;
 mod elements;
 mod files;
 
-pub(crate) use accounts::{Changed, Credentials, new_account};
+pub(crate) use accounts::{AccountChange, Changed, Credentials, new_account};
 pub(crate) use assertions::Remembered;
 pub(crate) use elements::Reported;
 pub(crate) use files::{Applied, Source, Swept};

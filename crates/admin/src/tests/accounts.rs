@@ -100,6 +100,15 @@ async fn what_is_absent_of_a_change_stays_and_what_is_null_goes() {
         (seen(&second), &second.json()["certificate_bound_tokens"]),
         ((Value::Null, json!("e-1")), &json!(true))
     );
+    // Changes of different fields at the same moment both last.
+    for round in 0..10 {
+        let (bound, element) = (round % 2 == 0, format!("e-{round}"));
+        let changes = (change(json!({ "certificate_bound_tokens": bound })), change(json!({ "element_id": element })));
+        let (one, other) = tokio::join!(changes.0, changes.1);
+        assert_eq!((one.status, other.status), (200, 200));
+        let account = fixture.admin.account("client").await.unwrap();
+        assert_eq!((account.certificate_bound_tokens, account.element_id), (bound, Some(element)));
+    }
     let nobody = fixture.call(Method::PATCH, &format!("{PATH}/nobody"), &token, Some(json!({}))).await;
     assert_eq!(nobody.problem(), problem(404, "NOT_FOUND", "there is no such account"));
     assert_eq!(fixture.call(Method::PATCH, &format!("{PATH}/client"), "", Some(json!({}))).await.status, 401);

@@ -98,6 +98,7 @@ pub(crate) fn admin_settings(values: &Values) -> Result<AdminSettings, Failure> 
     // Whichever replica finds a new key last, and whoever asked it just before.
     settings.key_settle = settings.jwks_max_age + settings.key_check_interval * 2;
     let count = |key: &str| values.integer(key).and_then(|count| u32::try_from(count).ok()).unwrap_or(u32::MAX);
+    settings.max_assertions = count("admin.max_assertions");
     settings.failure_limits = FailureLimits {
         per_client: count("admin.failures_per_client"),
         per_address: count("admin.failures_per_address"),

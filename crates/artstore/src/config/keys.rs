@@ -30,6 +30,12 @@ pub(crate) fn admin() -> Vec<Key> {
             "How often the folder of keys is read again.",
         ),
         Key::new(
+            "admin.max_assertions",
+            Kind::Integer(1, 10_000_000),
+            "10000",
+            "Client assertions of one account that are remembered at once, each for some minutes; more get 429.",
+        ),
+        Key::new(
             "admin.failures_per_client",
             Kind::Integer(1, 1_000_000),
             "10",
