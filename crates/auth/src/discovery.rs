@@ -74,7 +74,7 @@ struct Known {
 
 /// What the metadata say.
 #[derive(Debug)]
-struct Document {
+pub(crate) struct Document {
     token_endpoint: Option<Endpoint>,
     jwks_uri: Option<Endpoint>,
 }
@@ -236,7 +236,7 @@ impl Discovery {
 }
 
 impl Document {
-    fn read(body: &[u8], issuer: &str, instance: &AdminInstance) -> Result<Self, AuthError> {
+    pub(crate) fn read(body: &[u8], issuer: &str, instance: &AdminInstance) -> Result<Self, AuthError> {
         let members = object(body).ok_or_else(|| malformed("the issuer's metadata are not a JSON object"))?;
         let text = |name: &str| members.get(name).and_then(serde_json::Value::as_str);
         // RFC 8414 section 3.3: whoever could name another issuer could have its tokens taken for this one's.
@@ -245,6 +245,11 @@ impl Document {
         }
         let endpoint = |name| text(name).and_then(|url| endpoint(url, issuer, instance));
         Ok(Self { token_endpoint: endpoint("token_endpoint"), jwks_uri: endpoint("jwks_uri") })
+    }
+
+    #[cfg(any(fuzzing, test))]
+    pub(crate) fn into_urls(self) -> [Option<Uri>; 2] {
+        [self.token_endpoint, self.jwks_uri].map(|endpoint| endpoint.map(|endpoint| endpoint.url))
     }
 }
 

@@ -38,13 +38,19 @@ impl Rejection {
     /// The `WWW-Authenticate` header of the answer, if it has one.
     #[must_use]
     pub fn www_authenticate(&self) -> Option<HeaderValue> {
+        self.challenge("artstore")
+    }
+
+    /// The same for a realm of this name, which has neither quotes nor backslashes.
+    #[must_use]
+    pub fn challenge(&self, realm: &str) -> Option<HeaderValue> {
         let challenge = match self {
-            Self::MissingToken => "Bearer realm=\"artstore\"".to_owned(),
+            Self::MissingToken => format!("Bearer realm=\"{realm}\""),
             Self::InvalidToken(error) => {
-                format!("Bearer realm=\"artstore\", error=\"invalid_token\", error_description=\"{error}\"")
+                format!("Bearer realm=\"{realm}\", error=\"invalid_token\", error_description=\"{error}\"")
             }
             Self::InsufficientScope { scope } => {
-                format!("Bearer realm=\"artstore\", error=\"insufficient_scope\", scope=\"{scope}\"")
+                format!("Bearer realm=\"{realm}\", error=\"insufficient_scope\", scope=\"{scope}\"")
             }
             Self::KeysUnavailable => return None,
         };

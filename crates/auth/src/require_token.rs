@@ -40,13 +40,21 @@ pub struct ClientCertificate(pub [u8; 32]);
 pub struct RequireToken<C: Clock = SystemClock> {
     verifier: TokenVerifier<C>,
     scope: Arc<str>,
+    realm: Arc<str>,
 }
 
 impl<C: Clock> RequireToken<C> {
     /// Demands a token that this verifier accepts and that allows `scope`.
     #[must_use]
     pub fn new(verifier: TokenVerifier<C>, scope: impl Into<Arc<str>>) -> Self {
-        Self { verifier, scope: scope.into() }
+        Self { verifier, scope: scope.into(), realm: "artstore".into() }
+    }
+
+    /// The same with a name of your own for what is protected, in place of `artstore`; it has neither quotes nor backslashes.
+    #[must_use]
+    pub fn realm(mut self, realm: impl Into<Arc<str>>) -> Self {
+        self.realm = realm.into();
+        self
     }
 
     async fn claims(&self, headers: &HeaderMap, certificate: Option<ClientCertificate>) -> Result<Claims, Rejection> {
@@ -99,13 +107,13 @@ where
                     head.extensions.insert(claims);
                     ready.call(Request::from_parts(head, body)).await
                 }
-                Err(rejection) => Ok(refusal(&rejection)),
+                Err(rejection) => Ok(refusal(&rejection, &require.realm)),
             }
         })
     }
 }
 
-fn refusal<B: Default>(rejection: &Rejection) -> Response<B> {
+fn refusal<B: Default>(rejection: &Rejection, realm: &str) -> Response<B> {
     let mut response = Response::new(B::default());
     *response.status_mut() = match rejection {
         Rejection::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -113,7 +121,7 @@ fn refusal<B: Default>(rejection: &Rejection) -> Response<B> {
             rejection.status()
         }
     };
-    if let Some(challenge) = rejection.www_authenticate() {
+    if let Some(challenge) = rejection.challenge(realm) {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
     response

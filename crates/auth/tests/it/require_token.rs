@@ -26,7 +26,7 @@ fn local(key: &SigningKey) -> TokenVerifier {
 /// Serves `/who`, whose answer is the subject, on connections with this certificate. Gives the address.
 async fn serve(verifier: TokenVerifier, certificate: Option<[u8; 32]>) -> String {
     let who = get(|Extension(claims): Extension<Claims>| async move { claims.sub });
-    let mut app = Router::new().route("/who", who).layer(RequireToken::new(verifier, "storage:write"));
+    let mut app = Router::new().route("/who", who).layer(RequireToken::new(verifier, "storage:write").realm("a test"));
     if let Some(certificate) = certificate {
         app = app.layer(Extension(ClientCertificate(certificate)));
     }
@@ -59,7 +59,7 @@ async fn a_good_token_passes_with_its_claims_and_others_are_told_why_not() {
     let address = serve(local(&key), None).await;
     assert_eq!(ask(&address, &line(&key.good_token("k", now))).await, (200, None, "ingester".to_owned()));
 
-    let realm = "Bearer realm=\"artstore\"";
+    let realm = "Bearer realm=\"a test\"";
     let refused = |status, challenge: String| (status, Some(challenge), String::new());
     assert_eq!(ask(&address, "").await, refused(401, realm.to_owned()));
     assert_eq!(ask(&address, "authorization: Basic eDp5\r\n").await, refused(401, realm.to_owned()));
