@@ -6,7 +6,7 @@ use artstore_metrics::{Clock as _, Registry, SystemClock};
 use artstore_tls::dev::{DevCa, Leaf};
 use artstore_tls::{
     Acceptor, AcceptorSettings, CertificateMetrics, ClientAuth, Connector, ConnectorMetrics, ConnectorSettings,
-    ListenerMetrics,
+    Identity, ListenerMetrics,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -56,8 +56,19 @@ impl House {
 
     /// A client with connections of its own.
     pub(crate) fn client(&self) -> Client {
+        self.client_with(None)
+    }
+
+    /// One that shows a certificate of this name.
+    pub(crate) fn client_named(&self, name: &str) -> Client {
+        let leaf = Leaf::client(name, SystemClock::new().wall());
+        self.client_with(Some(self.ca.issue(name, &leaf).unwrap().load().unwrap()))
+    }
+
+    fn client_with(&self, identity: Option<Identity>) -> Client {
         let (registry, clock) = (Registry::new(), SystemClock::new());
-        let settings = ConnectorSettings::new(self.ca.trust().unwrap());
+        let mut settings = ConnectorSettings::new(self.ca.trust().unwrap());
+        settings.identity = identity;
         let certificates = CertificateMetrics::new(&registry, clock);
         let metrics = ConnectorMetrics::new(&registry, &settings.policy, certificates);
         let connector = Connector::new(settings, metrics, clock).unwrap();

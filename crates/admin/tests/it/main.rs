@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+mod client;
 mod flood;
 mod house;
 mod rotation;
