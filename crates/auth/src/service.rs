@@ -131,6 +131,19 @@ impl<C: Clock> AuthService<C> {
     /// Lends a usable token, for instance to copy [`AccessToken::header`] into a request: as [`access_token`](Self::access_token),
     /// but a call that the cache answers touches no reference count, not even one of this thread's own.
     ///
+    /// ```
+    /// # use artstore_auth::{AuthError, AuthService};
+    /// # async fn example(service: AuthService, request: &mut http::Request<()>) -> Result<u64, AuthError> {
+    /// service
+    ///     .with_access_token(|token| {
+    ///         request.headers_mut().insert(http::header::AUTHORIZATION, token.header().clone());
+    ///         // For `invalidate`, should the resource server refuse it.
+    ///         token.generation()
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As [`access_token`](Self::access_token).
     pub async fn with_access_token<R>(&self, lend: impl FnOnce(&AccessToken) -> R) -> Result<R, AuthError> {
