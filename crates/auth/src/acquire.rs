@@ -45,15 +45,14 @@ async fn pass<C: Clock>(inner: &Inner<C>, span: &mut AcquisitionSpan<C>) -> Resu
             return Err(error);
         }
     };
-    let (count, first) = (inner.settings.instances.len(), inner.lock().preferred);
+    let order = inner.lock().order(inner.clock.monotonic());
     let mut secret_renewed = false;
     let (mut step, mut last) = (0, None);
-    while step < count {
+    while let Some(index) = order.get(step).copied() {
         let left = end.since(inner.clock.monotonic());
         if left.is_zero() {
             break;
         }
-        let index = (first + step) % count;
         let error = match attempt(inner, index, &secret, left, span).await {
             Ok(acquired) => return Ok(acquired),
             Err(error) => error,
@@ -108,6 +107,9 @@ async fn attempt<C: Clock>(
     };
     let (checked, duration) = exchanged.instrument(trace.clone()).await;
     let failed = checked.as_ref().err().map(AuthError::kind);
+    let wish = checked.as_ref().err().and_then(AuthError::retry_after).unwrap_or_default();
+    let until = inner.clock.monotonic().plus(wish.min(inner.settings.backoff.max_retry_after));
+    inner.lock().left_alone[index] = until;
     span.exchange(inner.places[index], duration, failed);
     trace.record("outcome", outcome(failed));
     if let Err(error) = &checked {

@@ -237,7 +237,12 @@ impl<C: Clock> RemoteKeys<C> {
             now.plus(self.limits.cooldown)
         } else {
             state.failures = state.failures.saturating_add(1);
-            Backoff { cap: self.limits.cooldown, ..Backoff::default() }.next_start(state.failures, now, now, None)
+            Backoff { cap: self.limits.cooldown, ..Backoff::default() }.next_start(
+                state.failures,
+                now,
+                now,
+                Duration::ZERO,
+            )
         };
     }
 

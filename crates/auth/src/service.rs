@@ -101,6 +101,7 @@ impl<C: Clock> AuthService<C> {
     ) -> Result<Self, SettingsError> {
         settings.check()?;
         let place = |instance| metrics.instance(instance).ok_or(SettingsError::UnknownInstance);
+        let count = settings.instances.len();
         let places = settings.instances.iter().map(place).collect::<Result<_, _>>()?;
         let inner = Inner {
             cache: Cache::new(metrics.cache_hits()),
@@ -110,7 +111,7 @@ impl<C: Clock> AuthService<C> {
             verifier,
             metrics,
             clock,
-            state: Mutex::new(State::new()),
+            state: Mutex::new(State::new(count)),
             cancel: CancellationToken::new(),
             wake: Arc::default(),
         };
@@ -390,7 +391,8 @@ impl<C: Clock> Inner<C> {
                 state.failures = state.failures.saturating_add(1);
                 let ended = self.clock.monotonic();
                 let started = state.started.unwrap_or(ended);
-                let until = self.settings.backoff.next_start(state.failures, started, ended, error.retry_after());
+                let asked = state.all_left_alone_for(ended);
+                let until = self.settings.backoff.next_start(state.failures, started, ended, asked);
                 state.failure = Some(Failure { error: error.clone(), until });
                 self.metrics.backing_off(state.failures, until);
                 // The next pass begins elsewhere.

@@ -18,8 +18,8 @@ pub enum TokenEndpoint {
 
 /// How long to leave an ailing issuer alone after a failed acquisition: `floor` plus a random share of `base`, doubled with
 /// every failure in a row, so that the whole is at most `cap`. It is counted from the start of the failed acquisition, so that
-/// time lost on a silent issuer does not come on top; at least `floor` lies between its end and the next start, and at least
-/// what `Retry-After` asks for.
+/// time lost on a silent issuer does not come on top; at least `floor` lies between its end and the next start. An instance that
+/// sent `Retry-After` is not asked before that, and if all did, the pause lasts until the first of them may be asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// The least pause, and the least time between the starts of two acquisitions. 1 s.
@@ -46,18 +46,11 @@ impl Default for Backoff {
 impl Backoff {
     /// When the next acquisition may start: after so many failures in a row (at least one), the last of them an acquisition from
     /// `started` to `ended`.
-    pub(crate) fn next_start(
-        &self,
-        failures: u32,
-        started: Monotonic,
-        ended: Monotonic,
-        retry_after: Option<Duration>,
-    ) -> Monotonic {
+    pub(crate) fn next_start(&self, failures: u32, started: Monotonic, ended: Monotonic, asked: Duration) -> Monotonic {
         let doubled = self.base.saturating_mul(1_u32 << failures.saturating_sub(1).min(20));
         let window = doubled.min(self.cap.saturating_sub(self.floor));
         let own = started.plus(self.floor + crate::random::up_to(window));
-        let asked = retry_after.unwrap_or_default().min(self.max_retry_after);
-        own.max(ended.plus(self.floor.max(asked)))
+        own.max(ended.plus(self.floor.max(asked.min(self.max_retry_after))))
     }
 }
 
@@ -242,13 +235,13 @@ mod tests {
         let at = |secs| Monotonic::from_origin(Duration::from_secs(secs));
         for (failures, most) in [(1, 2), (2, 3), (3, 5), (4, 9), (5, 17), (6, 30), (7, 30), (u32::MAX, 30)] {
             for _ in 0..50 {
-                let next = backoff.next_start(failures, at(100), at(100), None);
+                let next = backoff.next_start(failures, at(100), at(100), Duration::ZERO);
                 assert!(next >= at(101) && next <= at(100 + most), "{failures}: {next:?}");
             }
         }
-        assert_eq!(backoff.next_start(1, at(100), at(110), None), at(111));
-        assert_eq!(backoff.next_start(1, at(100), at(110), Some(Duration::from_secs(120))), at(230));
-        assert_eq!(backoff.next_start(1, at(100), at(110), Some(Duration::MAX)), at(410));
-        assert_eq!(backoff.next_start(1, at(100), at(110), Some(Duration::ZERO)), at(111));
+        assert_eq!(backoff.next_start(1, at(100), at(110), Duration::ZERO), at(111));
+        assert_eq!(backoff.next_start(1, at(100), at(110), Duration::from_secs(120)), at(230));
+        assert_eq!(backoff.next_start(1, at(100), at(110), Duration::MAX), at(410));
+        assert_eq!(backoff.next_start(1, at(100), at(110), Duration::ZERO), at(111));
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(crate) started: Option<Monotonic>,
     /// The instance that is asked first: the one that answered last.
     pub(crate) preferred: usize,
+    /// For each instance, until when it asked to be left alone (`Retry-After`) when it was asked last.
+    pub(crate) left_alone: Vec<Monotonic>,
     /// The secret or key as it was last read.
     pub(crate) secret: Option<Credential>,
     pub(crate) keeper: Option<JoinHandle<()>>,
@@ -68,8 +70,9 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(instances: usize) -> Self {
         Self {
+            left_alone: vec![Monotonic::default(); instances],
             generation: 0,
             absence: Trigger::Initial,
             flight: None,
@@ -82,6 +85,19 @@ impl State {
             keeper: None,
             closed: false,
         }
+    }
+
+    /// The instances in the order in which a pass that starts now asks them: not those that want to be left alone, unless all do.
+    pub(crate) fn order(&self, now: Monotonic) -> Vec<usize> {
+        let count = self.left_alone.len();
+        let all = (0..count).map(|step| (self.preferred + step) % count);
+        let free: Vec<usize> = all.clone().filter(|instance| self.left_alone[*instance] <= now).collect();
+        if free.is_empty() { all.collect() } else { free }
+    }
+
+    /// How long from now every instance wants to be left alone.
+    pub(crate) fn all_left_alone_for(&self, now: Monotonic) -> Duration {
+        self.left_alone.iter().map(|until| until.since(now)).min().unwrap_or_default()
     }
 
     /// The failure that still answers everyone at `now`.

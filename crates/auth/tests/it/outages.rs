@@ -1,10 +1,13 @@
 //! Outages of ten minutes of every kind, and a thousand services that were started together.
 
-use crate::support::{Issuer, Rig, SECRET, Step, instances, number, pass, test_clock};
-use artstore_auth::{AuthErrorType, AuthMetrics, AuthService, AuthSettings, SecretSource, TokenState};
+use crate::support::{FIRST, Issuer, Rig, SECRET, Step, instances, number, pass, test_clock};
+use artstore_auth::{
+    AuthErrorType, AuthMetrics, AuthService, AuthSettings, RequestBody, SecretSource, TokenState, Transport,
+};
 use artstore_metrics::Registry;
 use std::time::Duration;
 use tokio::time::Instant;
+use tower::ServiceExt;
 
 /// No DNS, refused, reset, torn body, 503, empty 200, hung in three ways, and a defect.
 fn kinds() -> [Step; 10] {
@@ -104,6 +107,68 @@ async fn while_admin_is_down_for_the_last_five_minutes_no_caller_sees_it() {
         pass(Duration::from_secs(31)).await;
         rig.assert_identities();
     }
+}
+
+/// Two instances with behaviours of their own: one that is busy, one that is down.
+struct Two {
+    issuers: [Issuer; 2],
+    rig: Rig,
+}
+
+impl Two {
+    fn new(first: Step, second: Step) -> Self {
+        let issuers = [Issuer::new([], first), Issuer::new([], second)];
+        let transports = issuers.clone().map(|issuer| issuer.transport());
+        let transport = Transport::new(tower::service_fn(move |request: http::Request<RequestBody>| {
+            let [first, second] = transports.clone();
+            let asked = if FIRST.ends_with(request.uri().authority().unwrap().as_str()) { first } else { second };
+            asked.oneshot(request)
+        }));
+        Self { rig: Rig::over(transport, |settings| settings.instances = instances()), issuers }
+    }
+}
+
+fn busy(seconds: &str) -> Step {
+    Step::Answer(429, vec![("retry-after", seconds.to_owned())], String::new())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_asks_for_a_pause_gets_it_although_the_other_one_is_down() {
+    for swapped in [false, true] {
+        let down = Step::Fail(AuthErrorType::Connect, false);
+        let two = if swapped { Two::new(down, busy("120")) } else { Two::new(busy("120"), down) };
+        let (busy, down) = (&two.issuers[usize::from(swapped)], &two.issuers[usize::from(!swapped)]);
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(119) {
+            two.rig.service.access_token().await.unwrap_err();
+            pass(Duration::from_millis(500)).await;
+        }
+        assert_eq!(busy.requests(), 1, "swapped: {swapped}");
+        assert!(down.requests() >= 5, "{}", down.requests());
+        // The one that was down is back: its recovery does not wait for the other one's wish.
+        down.then(Step::Grant(600));
+        busy.then(Step::Panic);
+        let restored = Instant::now();
+        while two.rig.service.access_token().await.is_err() {
+            assert!(restored.elapsed() <= Duration::from_secs(31), "not recovered");
+            pass(Duration::from_millis(50)).await;
+        }
+        two.rig.assert_identities();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn if_all_instances_ask_for_pauses_the_shortest_one_is_kept() {
+    let two = Two::new(busy("200"), busy("90"));
+    two.rig.service.access_token().await.unwrap_err();
+    pass(Duration::from_secs(89)).await;
+    two.rig.service.access_token().await.unwrap_err();
+    assert_eq!([two.issuers[0].requests(), two.issuers[1].requests()], [1, 1]);
+    two.issuers[1].then(Step::Grant(600));
+    pass(Duration::from_secs(1)).await;
+    two.rig.service.access_token().await.unwrap();
+    assert_eq!([two.issuers[0].requests(), two.issuers[1].requests()], [1, 2]);
+    two.rig.assert_identities();
 }
 
 #[tokio::test(start_paused = true)]

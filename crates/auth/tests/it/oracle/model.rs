@@ -70,7 +70,8 @@ enum Outcome {
 struct Acquisition {
     began: Ms,
     triggers: Vec<Trigger>,
-    asked: usize,
+    /// Who will be asked yet, in this order; known once the first one is.
+    plan: Vec<usize>,
     exchange: Option<Exchange>,
     /// The instance and moment of the exchange that must come next.
     next: Option<(usize, Ms)>,
@@ -112,6 +113,8 @@ pub(crate) struct Model {
     failures: u32,
     last_start: Option<Ms>,
     answered_last: Option<usize>,
+    /// Until when each instance wants to be left alone.
+    left_alone: [Ms; 3],
     /// When the wall clock stepped last.
     stepped: Ms,
     /// What the refresher may have decided before its token was invalidated.
@@ -303,7 +306,6 @@ impl Model {
             Expect::Silence { written } => (Outcome::Failure("timeout", 0), limit, written),
         };
         let (outcome, took) = if took > limit { (Outcome::Failure("timeout", 0), limit) } else { (outcome, took) };
-        acquisition.asked += 1;
         acquisition.exchange = Some(Exchange {
             instance: entry.instance,
             began: entry.at,
@@ -343,11 +345,16 @@ impl Model {
         if let (Some(instance), 0) = (self.answered_last, self.failures) {
             assert_eq!(entry.instance, instance, "the instance that answered last is asked first");
         }
+        // Each once, in turn, but not those that asked to be left alone, unless all did.
+        let turn = (0..self.instances).map(|step| (entry.instance + step) % self.instances);
+        let free: Vec<usize> = turn.clone().filter(|instance| self.left_alone[*instance] <= at).collect();
+        let plan = if free.is_empty() { turn.collect() } else { free };
+        assert_eq!(plan[0], entry.instance, "left alone until {}", self.left_alone[entry.instance]);
         self.last_start = Some(at);
         self.acquisition = Some(Acquisition {
             began: at,
             triggers,
-            asked: 0,
+            plan: plan[1..].to_vec(),
             exchange: None,
             next: Some((entry.instance, at)),
             durations: Vec::new(),
@@ -378,20 +385,22 @@ impl Model {
             Outcome::Failure(kind, retry_after) => Err((kind, retry_after)),
             Outcome::Grant(lifetime) => self.arrives(&exchange, lifetime * 1000).map_err(|kind| (kind, 0)),
         };
+        let wish = result.as_ref().map_or_else(|(_, retry_after)| (retry_after * 1000).min(300_000), |_| 0);
+        self.left_alone[exchange.instance] = now + wish;
         let acquisition = self.acquisition.as_mut().unwrap();
         if exchange.observed {
             acquisition.durations.push(now - exchange.began);
         }
-        let (kind, retry_after) = match result {
+        let (kind, _) = match result {
             Ok(token) => return self.succeeds(token, now),
             Err(failure) => failure,
         };
         acquisition.errors.push((kind, exchange.instance));
         let verdict = ["invalid_client", "unauthorized_client", "invalid_scope", "invalid_request"].contains(&kind);
-        if verdict || acquisition.asked == self.instances || now >= acquisition.began + 30_000 {
-            self.fails(kind, retry_after * 1000, now);
+        if verdict || acquisition.plan.is_empty() || now >= acquisition.began + 30_000 {
+            self.fails(kind, now);
         } else {
-            acquisition.next = Some(((exchange.instance + 1) % self.instances, now));
+            acquisition.next = Some((acquisition.plan.remove(0), now));
         }
     }
 
@@ -435,12 +444,13 @@ impl Model {
         self.answers.extend(waiting.into_iter().map(|caller| (caller, answer.clone())));
     }
 
-    fn fails(&mut self, kind: &'static str, retry_after: Ms, now: Ms) {
+    fn fails(&mut self, kind: &'static str, now: Ms) {
         let began = self.acquisition.as_ref().unwrap().began;
         self.account(now, Some(kind));
         self.failures += 1;
         let window = (1000_u64 << (self.failures - 1).min(20)).min(29_000);
-        let after = now + retry_after.clamp(1000, 300_000);
+        let all_left_alone = self.left_alone[..self.instances].iter().min().unwrap();
+        let after = (now + 1000).max(*all_left_alone);
         self.pause = Some(Pause { kind, least: after.max(began + 1000), most: after.max(began + 1000 + window) });
         let waiting = std::mem::take(&mut self.waiting);
         self.answers.extend(waiting.into_iter().map(|caller| (caller, Answer::Failed(kind))));
