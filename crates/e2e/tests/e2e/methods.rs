@@ -1,4 +1,5 @@
-//! The modules' own accounts without a secret: by key and by certificate, with endpoints that are discovered.
+//! The modules' own accounts without a secret: by key and by certificate, with endpoints that are discovered, and with tokens
+//! that are bound to the modules' certificate: the elements check the Ingester's, the Admin Module that of an element.
 
 use artstore_e2e::parts::{Part, Parts};
 use artstore_e2e::process::artstore;
@@ -37,8 +38,8 @@ fn modules_without_a_secret_authenticate_by_key_and_by_certificate() {
     let mut parts = Parts::start(&[]);
     std::fs::write(parts.scratch().join("key.pem"), PRIVATE).unwrap();
     std::fs::write(parts.scratch().join("key.json"), PUBLIC).unwrap();
-    accounts(&parts, &["keys", "an-ingester", "--jwks", "key.json"]);
-    accounts(&parts, &["keys", "an-element", "--certificate-subject", "CN=module"]);
+    accounts(&parts, &["keys", "an-ingester", "--jwks", "key.json", "--bound-tokens"]);
+    accounts(&parts, &["keys", "an-element", "--certificate-subject", "CN=module", "--bound-tokens"]);
     for account in ["an-ingester", "an-element"] {
         accounts(&parts, &["rotate", account, "--end-all"]);
     }
