@@ -1,6 +1,7 @@
 //! The issuer's keys: fetched when needed, kept when the issuer is away, not asked for again and again.
 
 use crate::metrics::Status;
+use crate::token::Moment;
 use crate::transport::{RequestBody, Transport, read_limited};
 use crate::{
     AdminInstance, Algorithm, AuthMetrics, Backoff, Discovery, KeySet, SettingsError, VerifyError, classify_auth_error,
@@ -85,7 +86,15 @@ pub(crate) struct RemoteKeys<C: Clock> {
 
 struct Fetched {
     keys: Arc<KeySet>,
-    at: Monotonic,
+    at: Moment,
+}
+
+impl Fetched {
+    /// Their age by the clock that saw more time pass: the monotonic one stands still while the machine is suspended.
+    fn age<C: Clock>(&self, clock: &C) -> Duration {
+        let now = Moment::now(clock);
+        now.monotonic.since(self.at.monotonic).max(now.wall.since(self.at.wall))
+    }
 }
 
 #[derive(Default)]
@@ -122,8 +131,8 @@ impl<C: Clock> RemoteKeys<C> {
     /// The key set to verify a token of this key with.
     pub(crate) async fn for_kid(self: &Arc<Self>, kid: &str) -> Result<Arc<KeySet>, VerifyError> {
         let now = self.clock.monotonic();
-        if let Some(fetched) = self.fresh_enough(now) {
-            if now.since(fetched.at) >= self.limits.refresh_after {
+        if let Some(fetched) = self.fresh_enough() {
+            if fetched.age(&self.clock) >= self.limits.refresh_after {
                 // The old keys serve while new ones are fetched, and on if that fails.
                 let _ = self.fetch(now);
             }
@@ -140,7 +149,7 @@ impl<C: Clock> RemoteKeys<C> {
             None => false,
         };
         let now = self.clock.monotonic();
-        let fetched = self.fresh_enough(now).ok_or(VerifyError::KeysUnavailable)?;
+        let fetched = self.fresh_enough().ok_or(VerifyError::KeysUnavailable)?;
         if fetched.keys.contains(kid) {
             return Ok(Arc::clone(&fetched.keys));
         }
@@ -158,8 +167,8 @@ impl<C: Clock> RemoteKeys<C> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fresh_enough(&self, now: Monotonic) -> Option<Arc<Fetched>> {
-        self.current.load_full().filter(|fetched| now.since(fetched.at) < self.limits.max_stale)
+    fn fresh_enough(&self) -> Option<Arc<Fetched>> {
+        self.current.load_full().filter(|fetched| fetched.age(&self.clock) < self.limits.max_stale)
     }
 
     fn is_known_unknown(&self, kid: &str, now: Monotonic) -> bool {
@@ -233,7 +242,7 @@ impl<C: Clock> RemoteKeys<C> {
         state.not_before = if let Some(keys) = fetched {
             state.failures = 0;
             state.unknown.retain(|kid, _| !keys.contains(kid));
-            self.current.store(Some(Arc::new(Fetched { keys: Arc::new(keys), at: now })));
+            self.current.store(Some(Arc::new(Fetched { keys: Arc::new(keys), at: Moment::now(&self.clock) })));
             now.plus(self.limits.cooldown)
         } else {
             state.failures = state.failures.saturating_add(1);

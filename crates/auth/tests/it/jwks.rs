@@ -270,3 +270,26 @@ async fn what_is_remembered_of_unknown_keys_is_bounded_and_costs_no_more_than_th
     assert_eq!(keys.issuer.requests(), 3);
     keys.verify(&key, "k").await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn keys_grow_old_while_the_machine_is_suspended() {
+    let (old, new) = (SigningKey::ed25519(), SigningKey::ed25519());
+    let after = |suspended_ms| {
+        let keys = Keys::new(Issuer::new([publish(&[old.jwk("old")])], publish(&[new.jwk("new")])));
+        (keys, suspended_ms)
+    };
+    // A minute is nothing; twenty fetch new keys in the background; after two days the old ones are not trusted any more.
+    for ((keys, suspended_ms), told, fetches) in [
+        (after(60_000), Ok(()), 1),
+        (after(1_200_000), Ok(()), 2),
+        (after(172_800_000), Err(VerifyError::UnknownKey), 2),
+        (after(-172_800_000), Ok(()), 1),
+    ] {
+        keys.verify(&old, "old").await.unwrap();
+        pass(Duration::from_secs(31)).await;
+        keys.rig.clock.step_wall_ms(suspended_ms);
+        assert_eq!(keys.verify(&old, "old").await, told, "{suspended_ms}");
+        pass(Duration::from_millis(10)).await;
+        assert_eq!(keys.issuer.requests(), fetches, "{suspended_ms}");
+    }
+}

@@ -243,6 +243,20 @@ fn no_schedule_leaves_a_caller_hanging_or_makes_two_exchanges_at_once() {
     }
 }
 
+/// The contract's identities within one scrape.
+fn assert_whole(scrape: &str) {
+    let sum = |start: &str, label: &str| -> f64 {
+        let lines = scrape.lines().filter(|line| line.starts_with(start) && line.contains(label));
+        lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+    };
+    let requests = sum("auth_token_requests_total{", "");
+    assert_eq!(requests, sum("auth_token_refresh_total{", ""));
+    assert_eq!(requests, sum("auth_token_acquisition_duration_seconds_count", ""));
+    let [valid, soon] = ["\"valid\"", "\"expiring_soon\""].map(|result| sum("auth_token_validation_total{", result));
+    assert_eq!(sum("auth_token_source_total{", "\"cache\""), valid + soon);
+    assert_eq!(sum("auth_token_source_total{", ""), sum("auth_token_validation_total{", ""));
+}
+
 /// The same on real threads, where no seed decides.
 #[test]
 fn real_threads_share_fetches_and_none_hangs() {
@@ -269,6 +283,12 @@ fn real_threads_share_fetches_and_none_hangs() {
                 })
             })
             .collect();
+        // Meanwhile every scrape sees whole events only.
+        for _ in 0..100 {
+            let scrape = rig.registry.encode(artstore_metrics::Format::Text);
+            assert_whole(&scrape);
+            tokio::task::yield_now().await;
+        }
         for caller in callers {
             caller.await.unwrap();
         }
