@@ -137,4 +137,7 @@ fn a_key_is_made_listed_and_retired_only_when_nobody_needs_it() {
     assert_eq!(run(&["retire", first, "--force"]), refused, "there is no other");
     assert_eq!(run(&["retire", second]).2, format!("error: keys: there is no key {second}\n"));
     assert_eq!(run(&["list"]).1, format!("{first}\tEdDSA\tsigning\n"));
+    for arguments in [&["retire", "-eTj", "--force"][..], &["retire", "--force", "-eTj"]] {
+        assert_eq!(run(arguments), (1, String::new(), "error: keys: there is no key -eTj\n".to_owned()));
+    }
 }

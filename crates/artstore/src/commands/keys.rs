@@ -31,7 +31,8 @@ enum KeysCommand {
     Generate(CommonArgs),
     /// Remove a key once the last token that it signed has expired.
     Retire {
-        /// The key's identifier, as `list` shows it.
+        /// The key's identifier, as `list` shows it. One of 64 begins with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
         /// Remove it also while it signs, if there is another one, or while its tokens are about: they are refused from then on.
         #[arg(long)]
