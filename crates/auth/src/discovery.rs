@@ -284,10 +284,10 @@ fn endpoint(published: &str, issuer: &str, instance: &AdminInstance) -> Option<E
         Some(path) => instance.url(path).ok()?,
         None => published.parse().ok()?,
     };
-    let (scheme, authority) = (url.scheme_str()?, url.authority()?);
-    let safe = scheme == "https" || (scheme == "http" && !instance.is_https());
-    let plain = !authority.as_str().contains('@') && !published.contains('#');
-    (safe && plain).then(|| Endpoint { url, published: published.to_owned() })
+    // A URL may be well-formed and yet have no host, or a port that is no number: an instance has both, and no credentials.
+    let place = AdminInstance::parse(&format!("{}://{}", url.scheme_str()?, url.authority()?)).ok()?;
+    let safe = place.is_https() || !instance.is_https();
+    (safe && !published.contains('#')).then(|| Endpoint { url, published: published.to_owned() })
 }
 
 fn malformed(detail: &'static str) -> AuthError {
@@ -337,9 +337,21 @@ mod tests {
 
     #[test]
     fn unsafe_endpoints_are_none() {
-        for url in
-            ["http://j/token", "ftp://j/token", "/token", "https://u:p@j/t", "https://j/t#f", "", "https://i@j/t"]
-        {
+        for url in [
+            "http://j/token",
+            "ftp://j/token",
+            "/token",
+            "https://u:p@j/t",
+            "https://j/t#f",
+            "",
+            "https://i@j/t",
+            "https://:x.y/t",
+            "https://:1/t",
+            "https://j:/t",
+            "https://j:99999/t",
+            "*",
+            "https:///t",
+        ] {
             assert_eq!(token_endpoint(url, "https://i", "https://a:1"), None, "{url}");
         }
         assert_eq!(token_endpoint("ftp://j/t", "http://i", "http://a:1"), None);
