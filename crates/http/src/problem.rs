@@ -98,6 +98,14 @@ pub async fn not_found() -> ProblemResponse {
     ProblemResponse::new(Code::NotFound, "there is no such resource")
 }
 
+/// The fallback of a router for a method that a resource does not know. The code says that the request is wrong, the status
+/// how: 405 has no code of its own.
+pub async fn method_not_allowed() -> ProblemResponse {
+    let mut problem = Problem::new(Code::ValidationError, "this resource does not know this method");
+    problem.status = StatusCode::METHOD_NOT_ALLOWED.as_u16();
+    problem.into()
+}
+
 /// Writes the request's identifier into the problem document that this response is, if it is one.
 pub(crate) fn identify(response: &mut Response, id: &RequestId) {
     response.headers_mut().insert(X_REQUEST_ID, id.header());

@@ -11,13 +11,12 @@ use crate::settings::IngesterSettings;
 use crate::{docs, files, openapi, upload};
 use artstore_api::Code;
 use artstore_auth::{AuthService, TokenVerifier};
-use artstore_http::{Client, Health, ProblemResponse};
+use artstore_http::{Client, Health};
 use artstore_metrics::{Clock, Registry, SystemClock};
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
-use http::StatusCode;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -180,10 +179,7 @@ async fn no_resource<C: Clock>(State(app): State<Arc<App<C>>>) -> Response {
     artstore_http::problem::not_found().await.into_response()
 }
 
-/// The code says that the request is wrong, the status how: 405 has no code of its own.
 async fn no_method<C: Clock>(State(app): State<Arc<App<C>>>) -> Response {
     app.metrics.problem_answered(Code::ValidationError);
-    let mut problem = artstore_api::Problem::new(Code::ValidationError, "this resource does not know this method");
-    problem.status = StatusCode::METHOD_NOT_ALLOWED.as_u16();
-    ProblemResponse::from(problem).into_response()
+    artstore_http::problem::method_not_allowed().await.into_response()
 }

@@ -13,7 +13,7 @@ pub use accounts::AccountPage;
 
 use crate::module::Admin;
 use artstore_api::element::MAX_RECORDS;
-use artstore_http::problem::not_found;
+use artstore_http::problem::{method_not_allowed, not_found};
 use artstore_metrics::Clock;
 use axum::Router;
 use axum::routing::{delete, get, post, put};
@@ -44,6 +44,7 @@ impl<C: Clock> Admin<C> {
             .route("/api/v1/storage-elements/{element_id}", put(elements::report::<C>))
             .route("/api/v1/files", get(files::list::<C>).post(files::apply::<C>))
             .route("/api/v1/files/{file_id}", get(files::get::<C>))
+            .method_not_allowed_fallback(method_not_allowed)
             .fallback(not_found)
             .with_state(self.clone())
     }

@@ -208,11 +208,15 @@ async fn a_database_that_is_none_stops_the_start() {
 }
 
 #[tokio::test]
-async fn unknown_paths_are_problem_documents() {
+async fn unknown_paths_and_methods_are_problem_documents() {
     let fixture = Fixture::new().await;
     let answer = fixture.get("/nothing", "").await;
     assert_eq!(answer.problem(), problem(404, "NOT_FOUND", "there is no such resource"));
-    assert_eq!(fixture.get("/oauth2/token", "").await.status, 405);
+    for (path, allowed) in [("/oauth2/token", "POST"), ("/api/v1/service-accounts/a/suspend", "POST")] {
+        let answer = fixture.get(path, "").await;
+        assert_eq!(answer.problem(), problem(405, "VALIDATION_ERROR", "this resource does not know this method"));
+        assert_eq!(answer.header("allow"), allowed);
+    }
 }
 
 #[tokio::test]
