@@ -6,6 +6,7 @@ use crate::metrics::{AcquisitionSpan, Trigger, outcome};
 use crate::response::Grant;
 use crate::service::Inner;
 use crate::token::{Moment, usable_until};
+use crate::transport::Transport;
 use crate::{AuthError, AuthErrorType, VerifyError};
 use artstore_metrics::{Clock, UnixTime};
 use std::time::Duration;
@@ -22,10 +23,14 @@ pub(crate) struct Acquired {
 }
 
 /// Gets a token. Dropping the future moves no metric but the cancellation's.
-pub(crate) async fn acquire<C: Clock>(inner: &Inner<C>, trigger: Trigger) -> Result<Acquired, AuthError> {
+pub(crate) async fn acquire<C: Clock>(
+    inner: &Inner<C>,
+    transport: &Transport,
+    trigger: Trigger,
+) -> Result<Acquired, AuthError> {
     let mut span = inner.metrics.acquisition(trigger);
     let trace = span.trace();
-    let result = pass(inner, &mut span).instrument(trace).await;
+    let result = pass(inner, transport, &mut span).instrument(trace).await;
     if let Ok(acquired) = &result {
         let instance = inner.settings.instances[acquired.instance].origin();
         let seconds = acquired.grant.lifetime.as_secs();
@@ -35,7 +40,11 @@ pub(crate) async fn acquire<C: Clock>(inner: &Inner<C>, trigger: Trigger) -> Res
     result
 }
 
-async fn pass<C: Clock>(inner: &Inner<C>, span: &mut AcquisitionSpan<C>) -> Result<Acquired, AuthError> {
+async fn pass<C: Clock>(
+    inner: &Inner<C>,
+    transport: &Transport,
+    span: &mut AcquisitionSpan<C>,
+) -> Result<Acquired, AuthError> {
     let end = inner.clock.monotonic().plus(inner.settings.acquisition_limit);
     let mut secret = match inner.secret().await {
         Ok(secret) => secret,
@@ -53,7 +62,7 @@ async fn pass<C: Clock>(inner: &Inner<C>, span: &mut AcquisitionSpan<C>) -> Resu
         if left.is_zero() {
             break;
         }
-        let error = match attempt(inner, index, &secret, left, span).await {
+        let error = match attempt(inner, transport, index, &secret, left, span).await {
             Ok(acquired) => return Ok(acquired),
             Err(error) => error,
         };
@@ -85,6 +94,7 @@ async fn renewed_secret<C: Clock>(inner: &Inner<C>, refused: &Credential) -> Opt
 /// One exchange and the checks of what it brought.
 async fn attempt<C: Clock>(
     inner: &Inner<C>,
+    transport: &Transport,
     index: usize,
     secret: &Credential,
     left: Duration,
@@ -96,7 +106,7 @@ async fn attempt<C: Clock>(
         tracing::info_span!("token_exchange", admin_module_url = instance.origin(), outcome = tracing::field::Empty);
     let exchanged = async {
         let Exchanged { result, duration, sent } =
-            exchange(&inner.settings, instance, secret, &inner.transport, &inner.clock, limit).await;
+            exchange(&inner.settings, instance, secret, transport, &inner.clock, limit).await;
         let checked = match result {
             Ok(grant) => {
                 check(inner, &grant, sent).await.map(|claimed| Acquired { grant, instance: index, sent, claimed })

@@ -72,6 +72,7 @@ mod exchange;
 pub mod fuzzing;
 #[cfg(feature = "http")]
 mod http_transport;
+mod identity;
 mod instance;
 mod jwks;
 mod jws;

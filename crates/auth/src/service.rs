@@ -3,6 +3,7 @@
 use crate::acquire::{Acquired, acquire};
 use crate::cache::{Cache, Found};
 use crate::client_auth::Credential;
+use crate::identity::Identity;
 use crate::metrics::{TokenCheck, Trigger};
 use crate::state::{Failure, Flight, FlightResult, State};
 use crate::token::{Held, Moment};
@@ -48,7 +49,6 @@ pub(crate) struct Inner<C: Clock> {
     pub(crate) settings: AuthSettings,
     /// The place of each instance of the settings among those of the metrics.
     pub(crate) places: Vec<usize>,
-    pub(crate) transport: Transport,
     pub(crate) verifier: Option<TokenVerifier<C>>,
     pub(crate) metrics: AuthMetrics<C>,
     pub(crate) clock: C,
@@ -107,11 +107,10 @@ impl<C: Clock> AuthService<C> {
             cache: Cache::new(metrics.cache_hits()),
             settings,
             places,
-            transport,
             verifier,
             metrics,
             clock,
-            state: Mutex::new(State::new(count)),
+            state: Mutex::new(State::new(count, transport)),
             cancel: CancellationToken::new(),
             wake: Arc::default(),
         };
@@ -172,6 +171,29 @@ impl<C: Clock> AuthService<C> {
     /// As [`access_token`](Self::access_token).
     pub async fn refresh(&self) -> Result<AccessToken, AuthError> {
         self.wait_for(true).await
+    }
+
+    /// Goes over to another identity, that of the client certificate that `transport` shows: gets a token over it, then
+    /// publishes both together, so that whoever finds the new token knows by [`AccessToken::identity`] over which connections
+    /// it goes. Until then the old token serves, over the old ones.
+    ///
+    /// A change stays under way until it has a token, also if this call ends before, and until another one replaces it: the
+    /// background tries again after every pause. An identity that is refused costs nothing: as long as it has no token, the old
+    /// one is renewed when it has to be. What this fetches is counted with the trigger `manual`.
+    ///
+    /// # Errors
+    /// As [`access_token`](Self::access_token). The change is then still under way.
+    pub async fn change_identity(&self, transport: Transport) -> Result<AccessToken, AuthError> {
+        let number = self.inner.lock().identities.announce(transport);
+        self.inner.wake.notify_one();
+        for _ in 0..MAX_ROUNDS {
+            // The first may be that of a fetch which was under way before.
+            let token = self.wait_for(true).await?;
+            if token.identity() >= number {
+                return Ok(token);
+            }
+        }
+        Err(AuthError::new(AuthErrorType::Internal, "no fetch over the new identity came to an end"))
     }
 
     /// A resource server refused `token` although it was fetched anew for that: counts it, once, and gives the error for the caller.
@@ -347,10 +369,16 @@ impl<C: Clock> Inner<C> {
             return KEEPER_LOOKS_EVERY;
         }
         let pause = state.failure.as_ref().map(|failure| failure.until.since(now.monotonic)).unwrap_or_default();
-        let wait = held.refresh_in(now).max(pause);
+        let due = held.refresh_in(now);
+        let wait = if state.identities.is_changing() { pause } else { due.max(pause) };
         if wait.is_zero() {
             let usable = !held.usable_for(now).is_zero();
-            let trigger = if usable { Trigger::ExpiringSoon } else { Trigger::Expired };
+            let trigger = match (usable, due.is_zero()) {
+                (false, _) => Trigger::Expired,
+                (true, true) => Trigger::ExpiringSoon,
+                // For another identity.
+                (true, false) => Trigger::Manual,
+            };
             // Always inside of a runtime: callers and the keeper both run in one.
             let _ = self.take_off(state, trigger);
             return KEEPER_LOOKS_EVERY;
@@ -370,8 +398,17 @@ impl<C: Clock> Inner<C> {
         left
     }
 
+    /// An acquisition starts now, over the identity whose turn it is.
+    fn start(&self) -> Identity {
+        let now = self.now();
+        let mut state = self.lock();
+        state.started = Some(now.monotonic);
+        let is_ending = self.cache.load().as_ref().is_none_or(|held| held.refresh_in(now).is_zero());
+        state.identities.choose(is_ending)
+    }
+
     /// Takes in how an acquisition ended.
-    fn land(&self, result: Result<Acquired, AuthError>) -> FlightResult {
+    fn land(&self, result: Result<Acquired, AuthError>, identity: Identity) -> FlightResult {
         let mut state = self.lock();
         if state.closed {
             return Err(AuthError::closed());
@@ -380,14 +417,16 @@ impl<C: Clock> Inner<C> {
             Ok(acquired) => {
                 state.generation += 1;
                 let Acquired { grant, instance, sent, claimed } = acquired;
-                let token = AccessToken::new(grant.authorization, state.generation, instance);
+                let token = AccessToken::new(grant.authorization, state.generation, identity.number, instance);
                 let held = Held::new(token.clone(), sent, grant.lifetime, claimed);
                 self.metrics.token_published(held.expires);
                 self.cache.store(Some(held));
+                state.identities.succeeded(identity);
                 (state.failure, state.failures, state.preferred) = (None, 0, instance);
                 Ok(token)
             }
             Err(error) => {
+                state.identities.failed(&identity);
                 state.failures = state.failures.saturating_add(1);
                 let ended = self.clock.monotonic();
                 let started = state.started.unwrap_or(ended);
@@ -420,13 +459,13 @@ impl<C: Clock> Flying<C> {
         let inner = Arc::clone(&self.inner);
         let acquisition = async {
             tokio::time::sleep(start.since(inner.clock.monotonic())).await;
-            inner.lock().started = Some(inner.clock.monotonic());
-            acquire(&inner, trigger).await
+            let identity = inner.start();
+            (acquire(&inner, &identity.transport, trigger).await, identity)
         };
         let result = tokio::select! {
             biased;
             () = inner.cancel.cancelled() => Err(AuthError::closed()),
-            result = acquisition => inner.land(result),
+            (result, identity) = acquisition => inner.land(result, identity),
         };
         // The next flight may start before the waiters of this one run.
         drop(self);

@@ -2,8 +2,10 @@
 
 use crate::AuthError;
 use crate::client_auth::Credential;
+use crate::identity::Identities;
 use crate::metrics::Trigger;
 use crate::token::AccessToken;
+use crate::transport::Transport;
 use artstore_metrics::Monotonic;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -63,6 +65,7 @@ pub(crate) struct State {
     pub(crate) preferred: usize,
     /// For each instance, until when it asked to be left alone (`Retry-After`) when it was asked last.
     pub(crate) left_alone: Vec<Monotonic>,
+    pub(crate) identities: Identities,
     /// The secret or key as it was last read.
     pub(crate) secret: Option<Credential>,
     pub(crate) keeper: Option<JoinHandle<()>>,
@@ -70,8 +73,9 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(instances: usize) -> Self {
+    pub(crate) fn new(instances: usize, transport: Transport) -> Self {
         Self {
+            identities: Identities::new(transport),
             left_alone: vec![Monotonic::default(); instances],
             generation: 0,
             absence: Trigger::Initial,

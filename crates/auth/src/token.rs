@@ -13,12 +13,13 @@ pub struct AccessToken(Arc<Parts>);
 struct Parts {
     authorization: HeaderValue,
     generation: u64,
+    identity: u64,
     instance: usize,
 }
 
 impl AccessToken {
-    pub(crate) fn new(authorization: HeaderValue, generation: u64, instance: usize) -> Self {
-        Self(Arc::new(Parts { authorization, generation, instance }))
+    pub(crate) fn new(authorization: HeaderValue, generation: u64, identity: u64, instance: usize) -> Self {
+        Self(Arc::new(Parts { authorization, generation, identity, instance }))
     }
 
     /// The same token in memory of its own: cloning one does not touch what cloning the other does.
@@ -29,7 +30,7 @@ impl AccessToken {
         }
         // What was a header value is one.
         let authorization = copy.unwrap_or_else(|_| self.authorization());
-        Self::new(authorization, self.0.generation, self.0.instance)
+        Self::new(authorization, self.0.generation, self.0.identity, self.0.instance)
     }
 
     /// The value of the `Authorization` header, marked as sensitive. A clone of it copies no bytes.
@@ -48,6 +49,14 @@ impl AccessToken {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.0.generation
+    }
+
+    /// Over which identity it was fetched: 0 for the first, one more for each
+    /// [`AuthService::change_identity`](crate::AuthService::change_identity). A token that is bound to a certificate goes over
+    /// connections of that identity only.
+    #[must_use]
+    pub fn identity(&self) -> u64 {
+        self.0.identity
     }
 
     pub(crate) fn instance(&self) -> usize {
@@ -168,7 +177,7 @@ mod tests {
     }
 
     fn held(lifetime: u64, claimed: Option<u64>) -> Held {
-        let token = AccessToken::new(HeaderValue::from_static("Bearer canary"), 7, 0);
+        let token = AccessToken::new(HeaderValue::from_static("Bearer canary"), 7, 3, 0);
         Held::new(token, moment(0), Duration::from_secs(lifetime), claimed.map(|exp| UnixTime::from_secs(1_000 + exp)))
     }
 
@@ -231,6 +240,7 @@ mod tests {
     fn debug_shows_the_generation_only() {
         let token = held(1, None).token;
         assert_eq!(format!("{token:?}"), "AccessToken { generation: 7, .. }");
-        assert_eq!((token.generation(), token.instance()), (7, 0));
+        assert_eq!((token.generation(), token.identity(), token.instance()), (7, 3, 0));
+        assert_eq!(token.detached().identity(), 3);
     }
 }

@@ -11,6 +11,7 @@ mod clocks;
 mod discovery;
 mod faults;
 mod flights;
+mod identity;
 mod jwks;
 mod lots;
 mod methods;
