@@ -1,7 +1,7 @@
 //! `artstore admin accounts`: accounts straight in the module's database, among them the first, which nobody can make over HTTP.
 
 use crate::commands::config::{ModuleName, read};
-use crate::commands::serve::{ServeArgs, admin_settings};
+use crate::commands::serve::{CommonArgs, admin_settings};
 use crate::failure::Failure;
 use artstore_admin::{Admin, OpenError};
 use artstore_api::account::{Account, CertificateRule, ChangeAccount, NewSecret};
@@ -53,15 +53,6 @@ enum AccountsCommand {
     Delete(OneArgs),
     /// Register, show or remove the ways in which an account authenticates without a secret.
     Keys(KeysArgs),
-}
-
-#[derive(Debug, Args)]
-struct CommonArgs {
-    #[command(flatten)]
-    serve: ServeArgs,
-    /// JSON instead of text for people: one object a line.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,7 @@
 //! `artstore admin keys`: the folder of signing keys, for rotation without a refused token.
 
 use crate::commands::config::{ModuleName, read};
-use crate::commands::serve::{ServeArgs, admin_settings};
+use crate::commands::serve::{CommonArgs, ServeArgs, admin_settings};
 use crate::failure::Failure;
 use artstore_admin::{AdminSettings, KeyState, SigningKeyInfo, SigningKeys, generate_key_file};
 use artstore_metrics::{Clock as _, SystemClock, UnixTime};
@@ -40,15 +40,6 @@ enum KeysCommand {
         #[command(flatten)]
         serve: ServeArgs,
     },
-}
-
-#[derive(Debug, Args)]
-struct CommonArgs {
-    #[command(flatten)]
-    serve: ServeArgs,
-    /// One JSON object a line instead of text for people.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Runs the command. The module itself may run at the same time.

@@ -27,6 +27,16 @@ pub(crate) struct ServeArgs {
     pub(crate) set: Vec<String>,
 }
 
+/// Flags of a command that works on the Admin Module's database or keys.
+#[derive(Debug, Args)]
+pub(super) struct CommonArgs {
+    #[command(flatten)]
+    pub(super) serve: ServeArgs,
+    /// JSON instead of text for people: one object a line.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 /// Runs a module until SIGTERM or SIGINT.
 ///
 /// # Errors
