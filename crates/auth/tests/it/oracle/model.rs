@@ -38,12 +38,14 @@ impl Token {
     fn usable(&self) -> Ms {
         self.life.saturating_sub((self.lifetime / 10).min(10_000))
     }
-    /// min(300 s, lifetime/2) before its end, but not in the first half of its use.
+    fn margin(&self) -> Ms {
+        (self.lifetime / 2).min(300_000)
+    }
     fn soon(&self) -> Ms {
-        self.life.saturating_sub((self.lifetime / 2).min(300_000)).max(self.usable() / 2)
+        self.life.saturating_sub(self.margin())
     }
     fn earliest_refresh(&self) -> Ms {
-        self.soon() - (self.soon() / 5).min(60_000)
+        self.life.saturating_sub(self.margin() + (self.lifetime / 10).min(60_000))
     }
 }
 
