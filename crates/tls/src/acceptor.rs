@@ -17,12 +17,14 @@ use rustls::ServerConfig;
 use rustls::server::{StoresServerSessions, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::server::StartHandshake;
 use tokio_rustls::{LazyConfigAcceptor, server};
 
@@ -120,42 +122,40 @@ impl<C: Clock> Acceptor<C> {
         &self.metrics
     }
 
-    /// Makes a TLS connection out of an accepted TCP connection. To be called at once, in a task of its own: the time from
-    /// this call to the client's hello is measured.
+    /// Makes a TLS connection out of an accepted TCP connection: [`hello`](Self::hello), then
+    /// [`finish`](PendingHandshake::finish). To be called at once, in a task of its own: the time from this call to the
+    /// client's hello is measured.
     ///
     /// On failure the peer is sent an alert, and is given up to a second to read it before this returns.
     ///
     /// # Errors
     /// If either side refuses the other, the peer does not speak TLS, the connection breaks or the time is up.
     pub async fn accept(&self, tcp: TcpStream) -> Result<ServerStream, TlsError> {
-        let peer = tcp.peer_addr().ok();
-        let mut span = self.metrics.handshake(self.clock.monotonic());
-        let mut awaited = "the client's hello";
-        let handshake = async {
-            let start = self.hello(tcp).await?;
-            span.hello_received(self.clock.monotonic());
-            awaited = "the client's part of the handshake";
-            let handshake = start.into_stream(Arc::clone(&self.config)).into_fallible();
-            handshake.await.map_err(|(error, tcp)| Failure {
-                error: TlsError::from_io(&error, CertificateAnswer::NotRequested),
-                tcp: Some(tcp),
-            })
-        };
-        let failure = match tokio::time::timeout(self.handshake_timeout, handshake).await {
-            Ok(Ok(stream)) => return self.accepted(stream, span),
-            Ok(Err(failure)) => failure,
-            Err(_) => Failure { error: TlsError::timeout(awaited), tcp: None },
-        };
-        span.failed(failure.error.kind());
-        failure.error.log_incoming(peer);
-        if let Some(tcp) = failure.tcp.filter(|_| failure.error.found_by() == FoundBy::Local) {
-            linger::close(tcp).await;
-        }
-        Err(failure.error)
+        self.hello(tcp).await?.finish().await
     }
 
-    /// The first phase: until the client's hello is complete.
-    async fn hello(&self, mut tcp: TcpStream) -> Result<StartHandshake<TcpStream>, Failure> {
+    /// The first phase of [`accept`](Self::accept), which costs no computation and, until the first byte, hardly any memory:
+    /// waits until the client's hello is complete. Whoever limits handshakes takes a turn only after it, so that a silent
+    /// client holds none.
+    ///
+    /// # Errors
+    /// As `accept`. If this is dropped before its end, or what it gives is, the handshake counts as cancelled.
+    pub async fn hello(&self, tcp: TcpStream) -> Result<PendingHandshake<C>, TlsError> {
+        let peer = tcp.peer_addr().ok();
+        let mut span = self.metrics.handshake(self.clock.monotonic());
+        let deadline = tokio::time::sleep(self.handshake_timeout).deadline();
+        let failure = match tokio::time::timeout_at(deadline, self.first_records(tcp)).await {
+            Ok(Ok(start)) => {
+                span.hello_received(self.clock.monotonic());
+                return Ok(PendingHandshake { acceptor: self.clone(), start, span, peer, deadline });
+            }
+            Ok(Err(failure)) => failure,
+            Err(_) => Failure { error: TlsError::timeout("the client's hello"), tcp: None },
+        };
+        Err(failure.settle(span, peer).await)
+    }
+
+    async fn first_records(&self, mut tcp: TcpStream) -> Result<StartHandshake<TcpStream>, Failure> {
         if let Some(answer) = &self.plain_text_answer {
             let mut first = [0];
             let peeked = tcp.peek(&mut first).await;
@@ -165,26 +165,12 @@ impl<C: Clock> Acceptor<C> {
                 let error = TlsError::new(TlsErrorType::NotTls, FoundBy::Local, "the peer sent plain text");
                 return Err(Failure { error, tcp: Some(tcp) });
             }
+        } else {
+            // If this fails, reading says why.
+            tcp.readable().await.ok();
         }
-        let mut acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), Recorder::new(tcp));
-        match (&mut acceptor).await {
-            Ok(start) => {
-                let (tcp, _) = start.io.into_parts();
-                Ok(StartHandshake::from_parts(start.accepted, tcp))
-            }
-            Err(error) => {
-                let error = TlsError::from_io(&error, CertificateAnswer::NotRequested);
-                let (tcp, read) = acceptor.take_io().map(Recorder::into_parts).unzip();
-                let too_old = read.is_some_and(|read| hello::offers_only_old_versions(&read));
-                let error = match error.kind() {
-                    TlsErrorType::CipherMismatch | TlsErrorType::ProtocolError if too_old => {
-                        TlsError::new(TlsErrorType::ProtocolVersion, FoundBy::Local, error.detail())
-                    }
-                    _ => error,
-                };
-                Err(Failure { error, tcp })
-            }
-        }
+        // What is made for a client that has begun to speak is not there for one that never does.
+        Box::pin(read_hello(tcp)).await
     }
 
     fn accepted(&self, stream: server::TlsStream<TcpStream>, span: ServerHandshake) -> Result<ServerStream, TlsError> {
@@ -205,10 +191,91 @@ impl<C: Clock> Acceptor<C> {
     }
 }
 
+/// Reads records until the client's hello is complete.
+async fn read_hello(tcp: TcpStream) -> Result<StartHandshake<TcpStream>, Failure> {
+    let mut acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), Recorder::new(tcp));
+    match (&mut acceptor).await {
+        Ok(start) => {
+            let (tcp, _) = start.io.into_parts();
+            Ok(StartHandshake::from_parts(start.accepted, tcp))
+        }
+        Err(error) => {
+            let error = TlsError::from_io(&error, CertificateAnswer::NotRequested);
+            let (tcp, read) = acceptor.take_io().map(Recorder::into_parts).unzip();
+            let too_old = read.is_some_and(|read| hello::offers_only_old_versions(&read));
+            let error = match error.kind() {
+                TlsErrorType::CipherMismatch | TlsErrorType::ProtocolError if too_old => {
+                    TlsError::new(TlsErrorType::ProtocolVersion, FoundBy::Local, error.detail())
+                }
+                _ => error,
+            };
+            Err(Failure { error, tcp })
+        }
+    }
+}
+
+/// A connection whose client has said its hello, and whose handshake has not gone on yet. Dropped, it counts as cancelled.
+pub struct PendingHandshake<C: Clock = SystemClock> {
+    acceptor: Acceptor<C>,
+    start: StartHandshake<TcpStream>,
+    span: ServerHandshake,
+    peer: Option<SocketAddr>,
+    deadline: Instant,
+}
+
+impl<C: Clock> PendingHandshake<C> {
+    /// When the handshake must be over.
+    #[must_use]
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The connection had to wait for its turn: that time is no part of the handshake's duration.
+    pub fn turn_came(&mut self) {
+        self.span.begun(self.acceptor.clock.monotonic());
+    }
+
+    /// The second phase of [`Acceptor::accept`].
+    ///
+    /// # Errors
+    /// As `accept`.
+    pub async fn finish(self) -> Result<ServerStream, TlsError> {
+        let Self { acceptor, start, span, peer, deadline } = self;
+        let handshake = start.into_stream(Arc::clone(&acceptor.config)).into_fallible();
+        let failure = match tokio::time::timeout_at(deadline, handshake).await {
+            Ok(Ok(stream)) => return acceptor.accepted(stream, span),
+            Ok(Err((error, tcp))) => {
+                Failure { error: TlsError::from_io(&error, CertificateAnswer::NotRequested), tcp: Some(tcp) }
+            }
+            Err(_) => Failure { error: TlsError::timeout("the client's part of the handshake"), tcp: None },
+        };
+        Err(failure.settle(span, peer).await)
+    }
+}
+
+impl<C: Clock> std::fmt::Debug for PendingHandshake<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PendingHandshake").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
 /// A failed handshake, and the connection if it can still carry a farewell.
 struct Failure {
     error: TlsError,
     tcp: Option<TcpStream>,
+}
+
+impl Failure {
+    /// Counts it, logs it, and closes the connection so that the peer can read why.
+    async fn settle(self, span: ServerHandshake, peer: Option<SocketAddr>) -> TlsError {
+        let Self { error, tcp } = self;
+        span.failed(error.kind());
+        error.log_incoming(peer);
+        if let Some(tcp) = tcp.filter(|_| error.found_by() == FoundBy::Local) {
+            linger::close(tcp).await;
+        }
+        error
+    }
 }
 
 /// Remembers no session, so that every client's certificate is verified anew: resumption would skip that. It does say that

@@ -19,7 +19,7 @@ mod policy;
 mod time_source;
 mod verify;
 
-pub use acceptor::{Acceptor, AcceptorSettings, ClientAuth, ServerStream};
+pub use acceptor::{Acceptor, AcceptorSettings, ClientAuth, PendingHandshake, ServerStream};
 pub use certificate::{CertType, CertificateInfo, PeerCertificate};
 pub use client_stream::{ClientConnectionState, ClientStream};
 pub use connector::{Connector, ConnectorSettings};

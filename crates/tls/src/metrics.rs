@@ -468,6 +468,11 @@ impl ServerHandshake {
         self.hello = now;
     }
 
+    /// The handshake goes on only now: the wait for its turn does not count.
+    pub fn begun(&mut self, now: Monotonic) {
+        self.hello = now;
+    }
+
     /// Both sides accepted each other.
     pub fn succeeded(mut self, negotiated: Negotiated, now: Monotonic) {
         self.done = true;

@@ -165,3 +165,30 @@ async fn a_dropped_accept_is_cancelled() {
     drop(accepting);
     assert_eq!(moved(&server.registry), samples([("tls_server_handshake_cancelled_total", "1")]));
 }
+
+/// Between the two phases a connection may wait for its turn: that is no part of the handshake's duration, and one that is
+/// given up meanwhile is neither success nor failure.
+#[tokio::test]
+async fn the_wait_for_a_turn_is_measured_by_neither_phase() {
+    let world = World::new();
+    let (client, server) = (client(world.settings()), server(AcceptorSettings::new(world.server())));
+    for gives_up in [false, true] {
+        let (near, far) = tcp_pair().await;
+        let connecting = client.connector.connect(name("localhost"), near);
+        let accepting = async {
+            let mut pending = server.acceptor.hello(far).await.unwrap();
+            assert_eq!(server.registry.sum_of("tls_server_handshakes_in_progress", &[]), 1.0);
+            // Two looks at a clock that steps by 30 ms: so long was the wait.
+            pending.turn_came();
+            pending.turn_came();
+            if gives_up { None } else { Some(pending.finish().await.unwrap()) }
+        };
+        let (connected, accepted) = tokio::join!(connecting, accepting);
+        assert_eq!((connected.is_err(), accepted.is_none()), (gives_up, gives_up));
+        assert_eq!(server.registry.sum_of("tls_server_handshakes_in_progress", &[]), 0.0);
+    }
+    assert_eq!(server.registry.sum_of("tls_server_client_hello_wait_seconds_sum", &[]), 0.06);
+    assert_eq!(server.registry.sum_of("tls_server_handshake_duration_seconds_sum", &[]), 0.03);
+    assert_eq!(server.registry.sum_of("tls_server_handshake_total", &[]), 1.0);
+    assert_eq!(server.registry.sum_of("tls_server_handshake_cancelled_total", &[]), 1.0);
+}
