@@ -12,6 +12,7 @@ mod error;
 mod hello;
 mod identity;
 mod linger;
+mod listener;
 pub mod metrics;
 mod monitor;
 mod names;
@@ -27,6 +28,7 @@ pub use error::{
     CertificateAnswer, FoundBy, TlsError, TlsErrorType, classify_alert, classify_certificate_error, classify_tls_error,
 };
 pub use identity::{Identity, IdentityFiles, MAX_PEM_BYTES, SetupError, Trust, TrustFile};
+pub use listener::TlsListener;
 pub use metrics::{CertificateMetrics, ConnectorMetrics, ListenerMetrics, Negotiated, Verdict};
 pub use monitor::{CHECK_INTERVAL, CertificateMonitor, WatchedFile};
 pub use names::{Protocol, cipher_suite_name, known_cipher_suites, parse_cipher_suite, protocol_name};

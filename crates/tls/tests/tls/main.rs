@@ -3,6 +3,7 @@
 
 mod alpn_and_versions;
 mod contract;
+mod examples;
 mod faults;
 mod fixture;
 mod late_refusal;
@@ -10,4 +11,5 @@ mod listener;
 mod monitor;
 mod servers;
 mod setup;
+mod side_by_side;
 mod success;
