@@ -2,6 +2,46 @@
 //!
 //! One crypto provider, aws-lc-rs, is passed to every configuration; none is installed for the process. Certificates are
 //! judged by the injected clock.
+//!
+//! # Example
+//!
+//! Both ends in one task, with a development authority; the listener requires a certificate of its clients.
+//!
+//! ```
+//! use artstore_metrics::{Clock as _, Registry, SystemClock};
+//! use artstore_tls::dev::{DevCa, Leaf};
+//! use artstore_tls::{
+//!     Acceptor, AcceptorSettings, CertificateMetrics, ClientAuth, Connector, ConnectorMetrics, ConnectorSettings,
+//!     ListenerMetrics, ServerName, TlsListener,
+//! };
+//! use tokio::net::{TcpListener, TcpStream};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (registry, clock) = (Registry::new(), SystemClock::new());
+//! let (folder, now) = (tempfile::tempdir()?, clock.wall());
+//! let ca = DevCa::open(folder.path(), now)?;
+//!
+//! let mut settings = AcceptorSettings::new(ca.issue("server", &Leaf::server("server", now))?.load()?);
+//! settings.client_auth = ClientAuth::Required(ca.trust()?);
+//! let metrics = ListenerMetrics::new(&registry, &settings.policy);
+//! let acceptor = Acceptor::new(settings, metrics, clock)?;
+//! let mut listener = TlsListener::new(TcpListener::bind("127.0.0.1:0").await?, acceptor);
+//!
+//! let mut settings = ConnectorSettings::new(ca.trust()?);
+//! settings.identity = Some(ca.issue("client", &Leaf::client("client", now))?.load()?);
+//! let metrics = ConnectorMetrics::new(&registry, &settings.policy, CertificateMetrics::new(&registry, clock));
+//! let connector = Connector::new(settings, metrics, clock)?;
+//!
+//! let tcp = TcpStream::connect(listener.local_addr()?).await?;
+//! let name = ServerName::try_from("localhost")?;
+//! let (client, (server, _)) = tokio::join!(connector.connect(name, tcp), listener.accept());
+//! assert_eq!(client?.connection().cipher_suite(), "TLS_AES_256_GCM_SHA384");
+//! assert_eq!(server.peer_certificate().map(|peer| peer.subject.as_str()), Some("CN=client"));
+//! assert_eq!(registry.sum_of("tls_server_handshake_total", &[("status", "success")]), 1.0);
+//! # Ok(())
+//! # }
+//! ```
 
 mod acceptor;
 mod certificate;
@@ -34,3 +74,8 @@ pub use monitor::{CHECK_INTERVAL, CertificateMonitor, WatchedFile};
 pub use names::{Protocol, cipher_suite_name, known_cipher_suites, parse_cipher_suite, protocol_name};
 pub use policy::{Policy, PolicyError};
 pub use rustls::pki_types::ServerName;
+
+/// The README's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

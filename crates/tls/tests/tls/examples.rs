@@ -1,9 +1,10 @@
-//! The crate's examples, run together: what each side says, and what its families count.
+//! The crate's examples, run together: what each side says, and what its families count. And the README's table of them.
 
 use crate::fixture::{World, assert_sums_agree, now};
 use artstore_metrics::Registry;
 use artstore_tls::Identity;
 use artstore_tls::dev::Leaf;
+use artstore_tls::metrics::FAMILIES;
 use std::net::Ipv4Addr;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -109,4 +110,25 @@ async fn silent_clients_do_not_keep_others_waiting() {
     assert_eq!(client.get(url.parse().unwrap()).await.unwrap(), "hello, CN=client\n");
     // They were accepted before, in the order of their connecting.
     assert_eq!(served.sum_of("tls_server_handshakes_in_progress", &[]), 50.0);
+}
+
+/// In a row of the README a name stands for itself, or without its prefix for a family of each direction.
+#[test]
+fn the_readme_names_families_that_exist() {
+    let readme = include_str!("../../README.md");
+    let (_, section) = readme.split_once("## Metrics\n").unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|row| row.split(" |").next());
+    let mut named = Vec::new();
+    for name in rows.flat_map(|cell| cell.split(", ")) {
+        let name = name.trim_matches('`').split('{').next().unwrap();
+        if name.starts_with("tls_") {
+            named.push(name.to_owned());
+        } else {
+            named.extend([format!("tls_{name}"), format!("tls_server_{name}")]);
+        }
+    }
+    assert!(named.len() > 18, "{named:?}");
+    for name in named {
+        assert!(FAMILIES.iter().any(|family| family.name() == name), "{name}");
+    }
 }
