@@ -104,9 +104,9 @@ pub(crate) struct Held {
     pub(crate) expires: Moment,
     /// The end of its use here: exp − min(10 s, lifetime/10).
     usable: Moment,
-    /// The start of its refresh margin: exp − min(300 s, lifetime/2).
+    /// The start of its refresh margin: exp − min(300 s, lifetime/2), but not in the first half of its use.
     soon: Moment,
-    /// The background refresh: up to min(60 s, lifetime/10) before the margin starts.
+    /// The background refresh: up to a minute, or a fifth of the time to the margin, before the margin starts.
     refresh: Moment,
 }
 
@@ -114,15 +114,17 @@ impl Held {
     /// A token that was asked for at `sent`, lives for `lifetime` and by its own claims ends no later than `claimed`.
     pub(crate) fn new(token: AccessToken, sent: Moment, lifetime: Duration, claimed: Option<UnixTime>) -> Self {
         let life = life(sent, lifetime, claimed);
-        let before_end = |margin: Duration| sent.plus(life.saturating_sub(margin));
-        let margin = (lifetime / 2).min(Duration::from_secs(300));
-        let jitter = crate::random::up_to((lifetime / 10).min(Duration::from_secs(60)));
+        let usable = usable_for(life, lifetime);
+        // The half of its use counts if its own end is so much earlier than its lifetime says that the margin would take it all:
+        // an issuer that says too much is not asked again at once, and then again.
+        let soon = life.saturating_sub((lifetime / 2).min(Duration::from_secs(300))).max(whole_millis(usable / 2));
+        let jitter = crate::random::up_to(whole_millis(soon / 5).min(Duration::from_secs(60)));
         Self {
             token,
             expires: sent.plus(life),
-            usable: usable_until(sent, lifetime, claimed),
-            soon: before_end(margin),
-            refresh: before_end(margin + jitter),
+            usable: sent.plus(usable),
+            soon: sent.plus(soon),
+            refresh: sent.plus(soon.saturating_sub(jitter)),
         }
     }
 
@@ -159,8 +161,16 @@ impl Held {
 
 /// The end of a token's use: exp − min(10 s, lifetime/10).
 pub(crate) fn usable_until(sent: Moment, lifetime: Duration, claimed: Option<UnixTime>) -> Moment {
-    let margin = (lifetime / 10).min(Duration::from_secs(10));
-    sent.plus(life(sent, lifetime, claimed).saturating_sub(margin))
+    sent.plus(usable_for(life(sent, lifetime, claimed), lifetime))
+}
+
+fn usable_for(life: Duration, lifetime: Duration) -> Duration {
+    life.saturating_sub((lifetime / 10).min(Duration::from_secs(10)))
+}
+
+/// Tokio's timers know no smaller unit: a margin with half a millisecond would begin at one moment and be seen at another.
+const fn whole_millis(duration: Duration) -> Duration {
+    Duration::new(duration.as_secs(), duration.subsec_millis() * 1_000_000)
 }
 
 /// The lifetime, or what is left of it by the token's own end.
@@ -234,6 +244,11 @@ mod tests {
         assert_eq!(held(1_800, Some(9_000)).usable_for(moment(0)).as_secs(), 1_790);
         assert_eq!(held(1_800, Some(0)).check(moment(0)), TokenCheck::Expired);
         assert_eq!(held(1_800, Some(1_000)).expires.left(moment(0)).as_secs(), 1_000);
+        // Of 200 s it is usable for 190, so its margin begins after 95 and its refresh up to 19 s earlier.
+        let short = held(3_600, Some(200));
+        assert_eq!(short.check(moment(94)), TokenCheck::Valid);
+        assert_eq!(short.check(moment(95)), TokenCheck::ExpiringSoon);
+        assert!((76..=95).contains(&short.refresh_in(moment(0)).as_secs()));
     }
 
     #[test]

@@ -38,14 +38,12 @@ impl Token {
     fn usable(&self) -> Ms {
         self.life.saturating_sub((self.lifetime / 10).min(10_000))
     }
-    fn margin(&self) -> Ms {
-        (self.lifetime / 2).min(300_000)
-    }
+    /// min(300 s, lifetime/2) before its end, but not in the first half of its use.
     fn soon(&self) -> Ms {
-        self.life.saturating_sub(self.margin())
+        self.life.saturating_sub((self.lifetime / 2).min(300_000)).max(self.usable() / 2)
     }
     fn earliest_refresh(&self) -> Ms {
-        self.life.saturating_sub(self.margin() + (self.lifetime / 10).min(60_000))
+        self.soon() - (self.soon() / 5).min(60_000)
     }
 }
 
