@@ -1,28 +1,27 @@
 //! Accepts TLS connections: two phases under one deadline, timed apart, classified, and closed so that alerts arrive.
 
-use crate::Protocol;
-use crate::certificate::{CertificateInfo, PeerCertificate};
 use crate::connector::negotiated;
 use crate::error::{CertificateAnswer, FoundBy, TlsError, TlsErrorType};
 use crate::hello::{self, Recorder};
 use crate::identity::{Identity, SetupError, Trust};
 use crate::linger;
-use crate::metrics::{ListenerMetrics, Negotiated, ServerHandshake};
-use crate::names::cipher_suite_name;
+use crate::live::{ConnectionCut, Entry, Live, Membership};
+use crate::metrics::{ListenerMetrics, ServerHandshake};
 use crate::policy::Policy;
+use crate::server_stream::{ClientChain, ServerStream};
 use crate::time_source::ClockTime;
-use crate::verify::client_verifier;
-use artstore_metrics::{Clock, GaugeGuard, SystemClock};
+use crate::verify::ClientJudge;
+use arc_swap::ArcSwap;
+use artstore_metrics::{Clock, SystemClock};
 use rustls::ServerConfig;
-use rustls::server::{StoresServerSessions, WebPkiClientVerifier};
-use rustls::sign::SingleCertAndKey;
-use std::io;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::UnixTime;
+use rustls::server::{ClientHello, ResolvesServerCert, StoresServerSessions};
+use rustls::sign::CertifiedKey;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::StartHandshake;
@@ -72,14 +71,75 @@ impl AcceptorSettings {
     }
 }
 
-/// Accepts TLS connections. Clones share configuration and metrics.
+/// Accepts TLS connections. Clones share configuration, what of it is exchanged later, and metrics.
 #[derive(Debug, Clone)]
 pub struct Acceptor<C: Clock = SystemClock> {
-    config: Arc<ServerConfig>,
+    shared: Arc<Shared>,
     handshake_timeout: Duration,
     plain_text_answer: Option<Arc<[u8]>>,
     metrics: ListenerMetrics,
     clock: C,
+}
+
+/// What the clones of an acceptor share.
+#[derive(Debug)]
+struct Shared {
+    constant: Constant,
+    current: ArcSwap<Current>,
+    live: Live<ClientChain>,
+    /// One change of trust at a time.
+    changing: Mutex<()>,
+}
+
+/// What no change of trust changes.
+#[derive(Debug)]
+struct Constant {
+    provider: Arc<CryptoProvider>,
+    policy: Policy,
+    alpn: Vec<Vec<u8>>,
+    identity: Arc<SwappingResolver>,
+}
+
+impl Constant {
+    /// A configuration with this judge of clients, and with sessions of its own.
+    fn config<C: Clock>(
+        &self,
+        judge: &ClientJudge,
+        metrics: &ListenerMetrics,
+        clock: &C,
+    ) -> Result<Arc<ServerConfig>, SetupError> {
+        let builder =
+            ServerConfig::builder_with_details(Arc::clone(&self.provider), Arc::new(ClockTime(clock.clone())))
+                .with_protocol_versions(&self.policy.versions())
+                .map_err(|error| SetupError::Configuration(error.to_string()))?;
+        let identity: Arc<dyn ResolvesServerCert> = Arc::clone(&self.identity) as _;
+        let mut config = builder.with_client_cert_verifier(judge.verifier(metrics)).with_cert_resolver(identity);
+        config.alpn_protocols.clone_from(&self.alpn);
+        match judge {
+            ClientJudge::NotAsked => {}
+            ClientJudge::Asked(_) => config.session_storage = Arc::new(ForgetfulSessions),
+        }
+        Ok(Arc::new(config))
+    }
+}
+
+/// The demands on clients that are in force.
+#[derive(Debug)]
+struct Current {
+    auth: ClientAuth,
+    config: Arc<ServerConfig>,
+    judge: ClientJudge,
+    generation: u64,
+}
+
+/// Our certificate, which may be exchanged.
+#[derive(Debug)]
+struct SwappingResolver(ArcSwap<CertifiedKey>);
+
+impl ResolvesServerCert for SwappingResolver {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
 }
 
 impl<C: Clock> Acceptor<C> {
@@ -92,28 +152,64 @@ impl<C: Clock> Acceptor<C> {
             return Err(SetupError::PolicyMismatch);
         }
         let provider = settings.policy.provider();
-        let verifier = match &settings.client_auth {
-            ClientAuth::None => WebPkiClientVerifier::no_client_auth(),
-            ClientAuth::Optional(trust) => client_verifier(trust, false, &provider, &metrics)?,
-            ClientAuth::Required(trust) => client_verifier(trust, true, &provider, &metrics)?,
+        let judge = ClientJudge::new(&settings.client_auth, &provider)?;
+        let constant = Constant {
+            provider,
+            policy: settings.policy,
+            alpn: settings.alpn,
+            identity: Arc::new(SwappingResolver(ArcSwap::new(settings.identity.into_key()))),
         };
-        let resolver = SingleCertAndKey::from(settings.identity.certified_key().as_ref().clone());
-        let builder = ServerConfig::builder_with_details(provider, Arc::new(ClockTime(clock.clone())))
-            .with_protocol_versions(&settings.policy.versions())
-            .map_err(|error| SetupError::Configuration(error.to_string()))?;
-        let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(resolver));
-        config.alpn_protocols = settings.alpn;
-        match settings.client_auth {
-            ClientAuth::None => {}
-            ClientAuth::Optional(_) | ClientAuth::Required(_) => config.session_storage = Arc::new(ForgetfulSessions),
-        }
+        let config = constant.config(&judge, &metrics, &clock)?;
+        let shared = Shared {
+            current: ArcSwap::from_pointee(Current { auth: settings.client_auth, config, judge, generation: 0 }),
+            constant,
+            live: Live::default(),
+            changing: Mutex::default(),
+        };
         Ok(Self {
-            config: Arc::new(config),
+            shared: Arc::new(shared),
             handshake_timeout: settings.handshake_timeout,
             plain_text_answer: settings.plain_text_answer.map(Into::into),
             metrics,
             clock,
         })
+    }
+
+    /// Shows this certificate in handshakes from now on. Connections and sessions stay.
+    pub fn set_identity(&self, identity: Identity) {
+        self.shared.constant.identity.0.store(identity.into_key());
+    }
+
+    /// Makes these demands on clients from now on. No session that began under the old ones is resumed, and connections of
+    /// clients that do not meet the new ones are cut: whatever they read or write fails. Gives how many those were.
+    ///
+    /// # Errors
+    /// If clients would be verified against nothing, or rustls refuses the settings; then nothing has changed.
+    pub fn set_client_auth(&self, auth: ClientAuth) -> Result<usize, SetupError> {
+        let _one_at_a_time = self.shared.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let judge = ClientJudge::new(&auth, &self.shared.constant.provider)?;
+        let config = self.shared.constant.config(&judge, &self.metrics, &self.clock)?;
+        let live = self.shared.live.change(|generation| {
+            self.shared.current.store(Arc::new(Current { auth, config, judge: judge.clone(), generation }));
+        });
+        Ok(live.iter().filter(|entry| self.cut_unless_allowed(entry, &judge)).count())
+    }
+
+    /// What it demands of clients now.
+    #[must_use]
+    pub fn client_auth(&self) -> ClientAuth {
+        self.shared.current.load().auth.clone()
+    }
+
+    fn cut_unless_allowed(&self, entry: &Entry<ClientChain>, judge: &ClientJudge) -> bool {
+        let Err(error) = judge.judge(&entry.peer, self.now()) else { return false };
+        let cut = ConnectionCut::because(&error);
+        let is_first = entry.cut(cut.clone());
+        if is_first {
+            self.metrics.connection_cut(cut.reason());
+            cut.log("client", entry.peer.first());
+        }
+        is_first
     }
 
     /// What this acceptor records.
@@ -173,7 +269,34 @@ impl<C: Clock> Acceptor<C> {
         Box::pin(read_hello(tcp)).await
     }
 
-    fn accepted(&self, stream: server::TlsStream<TcpStream>, span: ServerHandshake) -> Result<ServerStream, TlsError> {
+    /// Takes a connection in among the live ones; if the demands have changed since its handshake began, its client is judged
+    /// by the new ones first.
+    fn admitted(&self, stream: server::TlsStream<TcpStream>, mut current: Arc<Current>) -> Result<Admitted, Failure> {
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let mut chain: ClientChain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        loop {
+            chain = match self.shared.live.admit(chain, current.generation) {
+                Ok(membership) => return Ok((stream, membership)),
+                Err(chain) => chain,
+            };
+            current = self.shared.current.load_full();
+            if let Err(error) = current.judge.judge(&chain, self.now()) {
+                let error = TlsError::from_verdict(&error);
+                return Err(Failure { error, tcp: Some(stream.into_inner().0) });
+            }
+        }
+    }
+
+    fn now(&self) -> UnixTime {
+        UnixTime::since_unix_epoch(self.clock.wall().as_duration())
+    }
+
+    fn accepted(
+        &self,
+        stream: server::TlsStream<TcpStream>,
+        membership: Membership<ClientChain>,
+        span: ServerHandshake,
+    ) -> Result<ServerStream, TlsError> {
         let (_, connection) = stream.get_ref();
         let negotiated = match negotiated(connection) {
             Ok(negotiated) => negotiated,
@@ -182,12 +305,9 @@ impl<C: Clock> Acceptor<C> {
                 return Err(error);
             }
         };
-        let leaf = connection.peer_certificates().and_then(<[_]>::first);
-        let peer = leaf.and_then(CertificateInfo::from_der);
-        let alpn = connection.alpn_protocol().map(<[u8]>::to_vec);
         let active = self.metrics.connection(negotiated.protocol);
         span.succeeded(negotiated, self.clock.monotonic());
-        Ok(ServerStream { inner: stream, negotiated, peer, alpn, _active: active })
+        Ok(ServerStream::new(stream, negotiated, membership, active))
     }
 }
 
@@ -241,13 +361,18 @@ impl<C: Clock> PendingHandshake<C> {
     /// As `accept`.
     pub async fn finish(self) -> Result<ServerStream, TlsError> {
         let Self { acceptor, start, span, peer, deadline } = self;
-        let handshake = start.into_stream(Arc::clone(&acceptor.config)).into_fallible();
-        let failure = match tokio::time::timeout_at(deadline, handshake).await {
-            Ok(Ok(stream)) => return acceptor.accepted(stream, span),
+        let current = acceptor.shared.current.load_full();
+        let handshake = start.into_stream(Arc::clone(&current.config)).into_fallible();
+        let admitted = match tokio::time::timeout_at(deadline, handshake).await {
+            Ok(Ok(stream)) => acceptor.admitted(stream, current),
             Ok(Err((error, tcp))) => {
-                Failure { error: TlsError::from_io(&error, CertificateAnswer::NotRequested), tcp: Some(tcp) }
+                Err(Failure { error: TlsError::from_io(&error, CertificateAnswer::NotRequested), tcp: Some(tcp) })
             }
-            Err(_) => Failure { error: TlsError::timeout("the client's part of the handshake"), tcp: None },
+            Err(_) => Err(Failure { error: TlsError::timeout("the client's part of the handshake"), tcp: None }),
+        };
+        let failure = match admitted {
+            Ok((stream, membership)) => return acceptor.accepted(stream, membership, span),
+            Err(failure) => failure,
         };
         Err(failure.settle(span, peer).await)
     }
@@ -258,6 +383,9 @@ impl<C: Clock> std::fmt::Debug for PendingHandshake<C> {
         f.debug_struct("PendingHandshake").field("peer", &self.peer).finish_non_exhaustive()
     }
 }
+
+/// A complete handshake, and its place among the live connections.
+type Admitted = (server::TlsStream<TcpStream>, Membership<ClientChain>);
 
 /// A failed handshake, and the connection if it can still carry a farewell.
 struct Failure {
@@ -298,79 +426,5 @@ impl StoresServerSessions for ForgetfulSessions {
 
     fn can_cache(&self) -> bool {
         true
-    }
-}
-
-/// An open TLS connection from a client.
-#[derive(Debug)]
-pub struct ServerStream {
-    inner: server::TlsStream<TcpStream>,
-    negotiated: Negotiated,
-    peer: Option<PeerCertificate>,
-    alpn: Option<Vec<u8>>,
-    _active: GaugeGuard,
-}
-
-impl ServerStream {
-    /// The client's certificate, verified, if it showed one.
-    #[must_use]
-    pub const fn peer_certificate(&self) -> Option<&PeerCertificate> {
-        self.peer.as_ref()
-    }
-
-    /// The negotiated application protocol.
-    #[must_use]
-    pub fn alpn(&self) -> Option<&[u8]> {
-        self.alpn.as_deref()
-    }
-
-    /// The negotiated version.
-    #[must_use]
-    pub const fn protocol(&self) -> Protocol {
-        self.negotiated.protocol
-    }
-
-    /// IANA's name of the negotiated suite.
-    #[must_use]
-    pub fn cipher_suite(&self) -> &'static str {
-        cipher_suite_name(self.negotiated.suite)
-    }
-
-    /// The TCP connection below.
-    #[must_use]
-    pub fn get_ref(&self) -> &TcpStream {
-        self.inner.get_ref().0
-    }
-}
-
-impl AsyncRead for ServerStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for ServerStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
     }
 }

@@ -81,7 +81,7 @@ pub(crate) fn days_between(from: UnixTime, to: UnixTime) -> f64 {
     (to.as_secs_f64() - from.as_secs_f64()) / 86_400.0
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     let mut out = [0; 32];
     for (to, from) in out.iter_mut().zip(digest.as_ref()) {
@@ -90,7 +90,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
@@ -99,7 +99,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Times before 1970 are as good as the epoch: long past.
-fn moment(timestamp: i64) -> UnixTime {
+pub(crate) fn moment(timestamp: i64) -> UnixTime {
     UnixTime::from_duration(Duration::from_secs(u64::try_from(timestamp).unwrap_or(0)))
 }
 
@@ -116,7 +116,7 @@ fn general_name(name: &GeneralName<'_>) -> Option<String> {
 }
 
 /// RFC 4514: the last relative name first, `+` inside one, special characters escaped.
-fn rfc4514(name: &X509Name<'_>) -> String {
+pub(crate) fn rfc4514(name: &X509Name<'_>) -> String {
     let mut parts: Vec<String> =
         name.iter_rdn().map(|rdn| rdn.iter().map(attribute).collect::<Vec<_>>().join("+")).collect();
     parts.reverse();

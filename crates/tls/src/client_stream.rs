@@ -4,8 +4,10 @@ use crate::Protocol;
 use crate::certificate::PeerCertificate;
 use crate::error::{CertificateAnswer, FoundBy, TlsError, TlsErrorType};
 use crate::linger::LINGER_TIME;
+use crate::live::{Membership, Way};
 use crate::metrics::{ClientHandshake, Negotiated};
 use crate::names::cipher_suite_name;
+use crate::verify::ServerSeen;
 use artstore_metrics::GaugeGuard;
 use std::future::Future as _;
 use std::io;
@@ -111,6 +113,7 @@ pub struct ClientStream<T = TcpStream> {
     reader: Option<Waker>,
     /// We said goodbye: an end that follows is our own doing.
     closing: bool,
+    membership: Membership<ServerSeen>,
     _active: GaugeGuard,
 }
 
@@ -133,6 +136,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientStream<T> {
         inner: client::TlsStream<T>,
         state: ClientConnectionState,
         handshake: ClientHandshake,
+        membership: Membership<ServerSeen>,
         active: GaugeGuard,
     ) -> Self {
         let mut stream = Self {
@@ -142,6 +146,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientStream<T> {
             failed_write: None,
             reader: None,
             closing: false,
+            membership,
             _active: active,
         };
         if stream.is_settled_by_now() {
@@ -261,13 +266,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientStream<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientStream<T> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        this.earlier_refusal()?;
+/// The operations, but for the look at whether the connection is cut.
+impl<T: AsyncRead + AsyncWrite + Unpin> ClientStream<T> {
+    fn poll_receive(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.earlier_refusal()?;
         let before = buf.filled().len();
-        let read = Pin::new(&mut this.inner).poll_read(cx, buf);
-        if this.handshake.is_none() {
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if self.handshake.is_none() {
             return read;
         }
         match read {
@@ -277,25 +282,59 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientStream<T> {
                     // Nothing was asked for, so nothing was learnt.
                     return Poll::Ready(Ok(()));
                 }
-                Poll::Ready(this.judge_read(read.map(|()| count)).map(|_| ()))
+                Poll::Ready(self.judge_read(read.map(|()| count)).map(|_| ()))
             }
             Poll::Pending => {
-                if this.is_settled_by_now() {
-                    this.accepted();
+                if self.is_settled_by_now() {
+                    self.accepted();
                 }
-                this.reader = Some(cx.waker().clone());
+                self.reader = Some(cx.waker().clone());
                 Poll::Pending
             }
         }
+    }
+
+    fn poll_send<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        operation: impl FnOnce(Pin<&mut client::TlsStream<T>>, &mut Context<'_>) -> Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        ready!(self.poll_failed_write(cx))?;
+        let done = operation(Pin::new(&mut self.inner), cx);
+        self.judge_write(cx, done)
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_failed_write(cx))?;
+        self.closing = true;
+        let closed = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.judge_write(cx, closed)
+    }
+
+    /// One write or flush, unless the connection is cut.
+    fn poll_out<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        operation: impl FnOnce(Pin<&mut client::TlsStream<T>>, &mut Context<'_>) -> Poll<io::Result<R>>,
+    ) -> Poll<io::Result<R>> {
+        self.membership.intact()?;
+        let polled = self.poll_send(cx, operation);
+        self.membership.settle(Way::Out, cx, polled)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientStream<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.membership.intact()?;
+        let polled = this.poll_receive(cx, buf);
+        this.membership.settle(Way::In, cx, polled)
     }
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        ready!(this.poll_failed_write(cx))?;
-        let written = Pin::new(&mut this.inner).poll_write(cx, buf);
-        this.judge_write(cx, written)
+        self.get_mut().poll_out(cx, |inner, cx| inner.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -303,10 +342,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        ready!(this.poll_failed_write(cx))?;
-        let written = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
-        this.judge_write(cx, written)
+        self.get_mut().poll_out(cx, |inner, cx| inner.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -314,17 +350,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<T> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.poll_failed_write(cx))?;
-        let flushed = Pin::new(&mut this.inner).poll_flush(cx);
-        this.judge_write(cx, flushed)
+        self.get_mut().poll_out(cx, AsyncWrite::poll_flush)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_failed_write(cx))?;
-        this.closing = true;
-        let closed = Pin::new(&mut this.inner).poll_shutdown(cx);
-        this.judge_write(cx, closed)
+        this.membership.intact()?;
+        let polled = this.poll_close(cx);
+        this.membership.settle(Way::Out, cx, polled)
     }
 }

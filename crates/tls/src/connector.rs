@@ -6,15 +6,20 @@ use crate::client_stream::{ClientConnectionState, ClientStream};
 use crate::error::{FoundBy, TlsError, TlsErrorType};
 use crate::identity::{Identity, SetupError, Trust};
 use crate::linger;
+use crate::live::{ConnectionCut, Entry, Live, Membership};
 use crate::metrics::{ClientHandshake, ConnectorMetrics, Negotiated};
 use crate::policy::Policy;
 use crate::time_source::ClockTime;
-use crate::verify::{AnswerNote, NotingResolver, server_verifier};
+use crate::verify::{AnswerNote, NotingResolver, ServerJudge, ServerSeen};
+use arc_swap::{ArcSwap, ArcSwapOption};
 use artstore_metrics::{Clock, SystemClock};
 use rustls::client::Resumption;
-use rustls::pki_types::ServerName;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, CommonState};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client};
@@ -48,17 +53,38 @@ impl ConnectorSettings {
     }
 }
 
-/// Opens TLS connections. Clones share configuration and metrics.
+/// Opens TLS connections. Clones share configuration, what of it is exchanged later, and metrics.
 ///
 /// Sessions are never resumed: a resumed session would skip the verification of both certificates. Connections are meant to
 /// be pooled instead.
 #[derive(Debug, Clone)]
 pub struct Connector<C: Clock = SystemClock> {
-    config: Arc<ClientConfig>,
-    identity: Option<Identity>,
+    shared: Arc<Shared>,
+    identity: Arc<ArcSwapOption<CertifiedKey>>,
     handshake_timeout: Duration,
     metrics: ConnectorMetrics,
     clock: C,
+}
+
+/// What connectors with the same trust share.
+#[derive(Debug)]
+struct Shared {
+    policy: Policy,
+    provider: Arc<CryptoProvider>,
+    alpn: Vec<Vec<u8>>,
+    current: ArcSwap<Current>,
+    live: Live<ServerSeen>,
+    /// One change of trust at a time.
+    changing: Mutex<()>,
+}
+
+/// The trust that is in force.
+#[derive(Debug)]
+struct Current {
+    trust: Trust,
+    config: Arc<ClientConfig>,
+    judge: ServerJudge,
+    generation: u64,
 }
 
 impl<C: Clock> Connector<C> {
@@ -71,20 +97,73 @@ impl<C: Clock> Connector<C> {
             return Err(SetupError::PolicyMismatch);
         }
         let provider = settings.policy.provider();
-        let verifier = server_verifier(&settings.trust, &provider, metrics.certificates())?;
-        let builder = ClientConfig::builder_with_details(provider, Arc::new(ClockTime(clock.clone())))
-            .with_protocol_versions(&settings.policy.versions())
-            .map_err(|error| SetupError::Configuration(error.to_string()))?;
-        let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-        config.alpn_protocols = settings.alpn;
-        config.resumption = Resumption::disabled();
+        let judge = ServerJudge::new(&settings.trust, &provider)?;
+        let verifier = judge.verifier(&settings.trust, metrics.certificates());
+        let config = client_config(&provider, &settings.policy, &settings.alpn, verifier, &clock)?;
+        let shared = Shared {
+            policy: settings.policy,
+            provider,
+            alpn: settings.alpn,
+            current: ArcSwap::from_pointee(Current { trust: settings.trust, config, judge, generation: 0 }),
+            live: Live::default(),
+            changing: Mutex::default(),
+        };
         Ok(Self {
-            config: Arc::new(config),
-            identity: settings.identity,
+            shared: Arc::new(shared),
+            identity: Arc::new(ArcSwapOption::new(settings.identity.map(Identity::into_key))),
             handshake_timeout: settings.handshake_timeout,
             metrics,
             clock,
         })
+    }
+
+    /// Shows this certificate in handshakes from now on. Open connections stay, so a pool should retire those it keeps.
+    pub fn set_identity(&self, identity: Option<Identity>) {
+        self.identity.store(identity.map(Identity::into_key));
+    }
+
+    /// A connector with another certificate, which shares everything else with this one, the trust included.
+    #[must_use]
+    pub fn with_identity(&self, identity: Option<Identity>) -> Self {
+        Self { identity: Arc::new(ArcSwapOption::new(identity.map(Identity::into_key))), ..self.clone() }
+    }
+
+    /// Trusts these authorities and lists from now on. Connections to servers that are not trusted any more are cut: whatever
+    /// they read or write fails. Gives how many those were.
+    ///
+    /// # Errors
+    /// If rustls refuses the settings; then nothing has changed.
+    pub fn set_trust(&self, trust: Trust) -> Result<usize, SetupError> {
+        let shared = &*self.shared;
+        let _one_at_a_time = shared.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let judge = ServerJudge::new(&trust, &shared.provider)?;
+        let verifier = judge.verifier(&trust, self.metrics.certificates());
+        let config = client_config(&shared.provider, &shared.policy, &shared.alpn, verifier, &self.clock)?;
+        let live = shared.live.change(|generation| {
+            shared.current.store(Arc::new(Current { trust, config, judge: judge.clone(), generation }));
+        });
+        Ok(live.iter().filter(|entry| self.cut_unless_trusted(entry, &judge)).count())
+    }
+
+    /// Whom it trusts now.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        self.shared.current.load().trust.clone()
+    }
+
+    fn cut_unless_trusted(&self, entry: &Entry<ServerSeen>, judge: &ServerJudge) -> bool {
+        let Err(error) = judge.judge(&entry.peer, self.now()) else { return false };
+        let cut = ConnectionCut::because(&error);
+        let is_first = entry.cut(cut.clone());
+        if is_first {
+            self.metrics.connection_cut(cut.reason());
+            cut.log(&entry.peer.name.to_str(), entry.peer.chain.first());
+        }
+        is_first
+    }
+
+    fn now(&self) -> UnixTime {
+        UnixTime::since_unix_epoch(self.clock.wall().as_duration())
     }
 
     /// What this connector records.
@@ -107,11 +186,16 @@ impl<C: Clock> Connector<C> {
         let note = Arc::new(AnswerNote::default());
         let server = name.to_str().into_owned();
         let mut span = self.metrics.handshake(self.clock.monotonic());
-        let handshake = TlsConnector::from(self.config_for(&note)).connect(name, tcp).into_fallible();
+        let current = self.shared.current.load_full();
+        let config = self.config_for(&current.config, &note);
+        let handshake = TlsConnector::from(config).connect(name.clone(), tcp).into_fallible();
         let error = match tokio::time::timeout(self.handshake_timeout, handshake).await {
             Ok(Ok(stream)) => {
                 span.completed(self.clock.monotonic());
-                return self.connected(server, stream, &note, span);
+                match self.admitted(name, &stream, current) {
+                    Ok(membership) => return self.connected(server, stream, membership, &note, span),
+                    Err(error) => error,
+                }
             }
             Ok(Err((error, tcp))) => {
                 let error = TlsError::from_io(&error, note.get());
@@ -129,17 +213,39 @@ impl<C: Clock> Connector<C> {
     }
 
     /// The configuration for one connection, whose resolver notes what this server asks for.
-    fn config_for(&self, note: &Arc<AnswerNote>) -> Arc<ClientConfig> {
-        let mut config = ClientConfig::clone(&self.config);
-        let key = self.identity.as_ref().map(Identity::certified_key);
+    fn config_for(&self, config: &ClientConfig, note: &Arc<AnswerNote>) -> Arc<ClientConfig> {
+        let mut config = config.clone();
+        let key = self.identity.load_full();
         config.client_auth_cert_resolver = Arc::new(NotingResolver { key, note: Arc::clone(note) });
         Arc::new(config)
+    }
+
+    /// Takes a connection in among the live ones; if the trust has changed since its handshake began, its server is judged by
+    /// the new one first.
+    fn admitted<T>(
+        &self,
+        name: ServerName<'static>,
+        stream: &client::TlsStream<T>,
+        mut current: Arc<Current>,
+    ) -> Result<Membership<ServerSeen>, TlsError> {
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        let mut seen = ServerSeen { name, chain };
+        loop {
+            seen = match self.shared.live.admit(seen, current.generation) {
+                Ok(membership) => return Ok(membership),
+                Err(seen) => seen,
+            };
+            current = self.shared.current.load_full();
+            current.judge.judge(&seen, self.now()).map_err(|error| TlsError::from_verdict(&error))?;
+        }
     }
 
     fn connected<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         server: String,
         stream: client::TlsStream<T>,
+        membership: Membership<ServerSeen>,
         note: &AnswerNote,
         span: ClientHandshake,
     ) -> Result<ClientStream<T>, TlsError> {
@@ -159,8 +265,25 @@ impl<C: Clock> Connector<C> {
             leaf.and_then(CertificateInfo::from_der),
             note.get(),
         );
-        Ok(ClientStream::new(stream, state, span, self.metrics.connection(negotiated.protocol)))
+        Ok(ClientStream::new(stream, state, span, membership, self.metrics.connection(negotiated.protocol)))
     }
+}
+
+/// The configuration for all connections under one trust, with the verifier of that trust.
+fn client_config<C: Clock>(
+    provider: &Arc<CryptoProvider>,
+    policy: &Policy,
+    alpn: &[Vec<u8>],
+    verifier: Arc<dyn ServerCertVerifier>,
+    clock: &C,
+) -> Result<Arc<ClientConfig>, SetupError> {
+    let builder = ClientConfig::builder_with_details(Arc::clone(provider), Arc::new(ClockTime(clock.clone())))
+        .with_protocol_versions(&policy.versions())
+        .map_err(|error| SetupError::Configuration(error.to_string()))?;
+    let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    config.alpn_protocols = alpn.to_vec();
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
 }
 
 /// What a complete handshake agreed on.

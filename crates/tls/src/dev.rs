@@ -4,8 +4,8 @@ use crate::certificate::CertificateInfo;
 use crate::identity::{IdentityFiles, SetupError, Trust, TrustFile, infos, read_certificates};
 use artstore_metrics::UnixTime;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
 };
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -43,6 +43,9 @@ pub enum DevCaError {
     /// A certificate cannot be made.
     #[error("certificate: {0}")]
     Certificate(#[from] rcgen::Error),
+    /// A serial number that is not hexadecimal.
+    #[error("a serial number that is not hexadecimal")]
+    Serial,
     /// The times do not fit into a certificate.
     #[error("a validity that a certificate cannot express")]
     Validity,
@@ -117,12 +120,62 @@ impl Leaf {
     }
 }
 
+/// A revocation list to be signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DevCrl {
+    /// The serial numbers of the revoked certificates in hexadecimal, as [`CertificateInfo::serial`] has them.
+    pub serials: Vec<String>,
+    /// When it is issued.
+    pub this_update: UnixTime,
+    /// By when there will be a newer one.
+    pub next_update: UnixTime,
+    /// The list's number: that of a newer one is higher.
+    pub number: u64,
+}
+
+impl DevCrl {
+    /// A list that revokes nothing, issued an hour ago and good for 30 days, with the time as its number.
+    #[must_use]
+    pub fn empty(now: UnixTime) -> Self {
+        Self {
+            serials: Vec::new(),
+            this_update: now.minus(Duration::from_secs(3600)),
+            next_update: now.plus(30 * DAY),
+            number: now.as_secs(),
+        }
+    }
+
+    /// The same, but it revokes this certificate as well.
+    #[must_use]
+    pub fn revoking(mut self, certificate: &CertificateInfo) -> Self {
+        self.serials.push(certificate.serial.clone());
+        self
+    }
+
+    /// The same with these times.
+    #[must_use]
+    pub const fn valid(mut self, this_update: UnixTime, next_update: UnixTime) -> Self {
+        self.this_update = this_update;
+        self.next_update = next_update;
+        self
+    }
+
+    /// The same with this number.
+    #[must_use]
+    pub const fn number(mut self, number: u64) -> Self {
+        self.number = number;
+        self
+    }
+}
+
 /// A certificate authority in a folder: `ca.pem` and `ca.key`, and what it issues as `NAME.pem` and `NAME.key`. Keys are
 /// readable by their owner only.
 pub struct DevCa {
     dir: PathBuf,
     ca_file: PathBuf,
     issuer: Issuer<'static, KeyPair>,
+    /// What issued certificates need to reach a root: this authority's own and those above it, if it is none itself.
+    chain: String,
 }
 
 impl DevCa {
@@ -140,7 +193,7 @@ impl DevCa {
         let key = KeyPair::from_pem(&std::fs::read_to_string(&key_file).map_err(unreadable)?)?;
         let pem =
             std::fs::read_to_string(&ca_file).map_err(|source| DevCaError::Write { path: ca_file.clone(), source })?;
-        Ok(Self { dir: dir.to_owned(), issuer: Issuer::from_ca_cert_pem(&pem, key)?, ca_file })
+        Ok(Self { dir: dir.to_owned(), issuer: Issuer::from_ca_cert_pem(&pem, key)?, ca_file, chain: String::new() })
     }
 
     /// A new authority of this name and validity in this folder, in place of one that may be there.
@@ -153,17 +206,65 @@ impl DevCa {
         not_before: UnixTime,
         not_after: UnixTime,
     ) -> Result<Self, DevCaError> {
-        let dir = dir.as_ref();
-        std::fs::create_dir_all(dir).map_err(|source| DevCaError::Write { path: dir.to_owned(), source })?;
-        let mut params = params(common_name, &[], not_before, not_after)?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate()?;
+        let (params, key) = authority(common_name, not_before, not_after)?;
         let certificate = params.self_signed(&key)?;
+        Self::kept(dir.as_ref(), &certificate.pem(), Issuer::new(params, key), String::new())
+    }
+
+    /// A new authority below this one, in a folder of this name inside this one's. What it issues comes with the chain.
+    ///
+    /// # Errors
+    /// If the folder or its files cannot be written, or the validity cannot be expressed.
+    pub fn intermediate(
+        &self,
+        name: &str,
+        common_name: &str,
+        not_before: UnixTime,
+        not_after: UnixTime,
+    ) -> Result<Self, DevCaError> {
+        let (mut params, key) = authority(common_name, not_before, not_after)?;
+        params.use_authority_key_identifier_extension = true;
+        let pem = params.signed_by(&key, &self.issuer)?.pem();
+        let chain = format!("{pem}{}", self.chain);
+        Self::kept(&self.dir.join(name), &pem, Issuer::new(params, key), chain)
+    }
+
+    fn kept(dir: &Path, pem: &str, issuer: Issuer<'static, KeyPair>, chain: String) -> Result<Self, DevCaError> {
+        std::fs::create_dir_all(dir).map_err(|source| DevCaError::Write { path: dir.to_owned(), source })?;
         let ca_file = dir.join("ca.pem");
-        write(&dir.join("ca.key"), &key.serialize_pem(), 0o600)?;
-        write(&ca_file, &certificate.pem(), 0o644)?;
-        Ok(Self { dir: dir.to_owned(), ca_file, issuer: Issuer::new(params, key) })
+        write(&dir.join("ca.key"), issuer.key().serialize_pem(), 0o600)?;
+        write(&ca_file, pem, 0o644)?;
+        Ok(Self { dir: dir.to_owned(), ca_file, issuer, chain })
+    }
+
+    /// Signs a revocation list and writes it to this file: in DER form if its name ends in `.der`, else in PEM form.
+    ///
+    /// # Errors
+    /// If the file cannot be written, or the list cannot be expressed.
+    pub fn write_crl(&self, path: impl AsRef<Path>, crl: &DevCrl) -> Result<(), DevCaError> {
+        let revoked = |serial: &String| {
+            Ok(RevokedCertParams {
+                serial_number: SerialNumber::from(unhex(serial)?),
+                revocation_time: date(crl.this_update)?,
+                reason_code: None,
+                invalidity_date: None,
+            })
+        };
+        let revoked: Result<Vec<_>, DevCaError> = crl.serials.iter().map(revoked).collect();
+        let params = CertificateRevocationListParams {
+            this_update: date(crl.this_update)?,
+            next_update: date(crl.next_update)?,
+            crl_number: SerialNumber::from(crl.number),
+            issuing_distribution_point: None,
+            revoked_certs: revoked?,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = params.signed_by(&self.issuer)?;
+        let path = path.as_ref();
+        if path.extension().is_some_and(|extension| extension == "der") {
+            return write(path, list.der(), 0o644);
+        }
+        write(path, list.pem()?, 0o644)
     }
 
     /// The authority's certificate.
@@ -213,8 +314,8 @@ impl DevCa {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let files = self.files(name);
-        write(&files.key, &key.serialize_pem(), 0o600)?;
-        write(&files.cert, &certificate.pem(), 0o644)?;
+        write(&files.key, key.serialize_pem(), 0o600)?;
+        write(&files.cert, format!("{}{}", certificate.pem(), self.chain), 0o644)?;
         Ok(files)
     }
 
@@ -240,6 +341,27 @@ fn days_short(file: &Path, now: UnixTime) -> Result<bool, DevCaError> {
     Ok(certificates.iter().any(|certificate| certificate.not_after < now.plus(RENEW_BELOW)))
 }
 
+/// What an authority's certificate is made of.
+fn authority(
+    common_name: &str,
+    not_before: UnixTime,
+    not_after: UnixTime,
+) -> Result<(CertificateParams, KeyPair), DevCaError> {
+    let mut params = params(common_name, &[], not_before, not_after)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok((params, KeyPair::generate()?))
+}
+
+/// The bytes of a number in hexadecimal.
+fn unhex(number: &str) -> Result<Vec<u8>, DevCaError> {
+    let bytes = number.as_bytes().chunks(2).map(|pair| {
+        let digits = std::str::from_utf8(pair).ok().filter(|digits| digits.len() == 2);
+        digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).ok_or(DevCaError::Serial)
+    });
+    bytes.collect()
+}
+
 fn params(
     common_name: &str,
     names: &[String],
@@ -260,12 +382,12 @@ fn date(moment: UnixTime) -> Result<time::OffsetDateTime, DevCaError> {
 }
 
 /// Writes beside, then renames: nobody reads half a file.
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), DevCaError> {
+fn write(path: &Path, content: impl AsRef<[u8]>, mode: u32) -> Result<(), DevCaError> {
     let failed = |source| DevCaError::Write { path: path.to_owned(), source };
     let beside = path.with_extension("new");
     // Left over from a crash, it might have another mode.
     std::fs::remove_file(&beside).ok();
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    file.write_all(content.as_ref()).and_then(|()| file.sync_all()).map_err(failed)?;
     std::fs::rename(&beside, path).map_err(failed)
 }

@@ -77,6 +77,12 @@ impl TlsError {
         Self::new(TlsErrorType::Timeout, FoundBy::Transport, format!("timed out waiting for {waiting_for}"))
     }
 
+    /// From what a verifier says against a peer.
+    pub(crate) fn from_verdict(error: &rustls::Error) -> Self {
+        let (kind, found_by) = classify_tls_error(error, CertificateAnswer::NotRequested);
+        Self::new(kind, found_by, error.to_string())
+    }
+
     /// From an I/O error of a TLS stream: rustls' own error inside it, or what became of the connection.
     pub(crate) fn from_io(error: &io::Error, certificate: CertificateAnswer) -> Self {
         let inner = error.get_ref();

@@ -1,6 +1,7 @@
 //! Our certificate with its key, and whom we trust: loaded from PEM files with errors that say what is wrong.
 
 use crate::certificate::CertificateInfo;
+use crate::crl::Revocation;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -71,9 +72,16 @@ impl IdentityFiles {
     /// # Errors
     /// If one cannot be read, holds no PEM of its kind, or the two do not belong together.
     pub fn load(&self) -> Result<Identity, SetupError> {
-        let certificates = read_certificates(&self.cert)?;
-        let pem = read(&self.key)?;
-        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
+        self.parse(&read(&self.cert)?, &read(&self.key)?)
+    }
+
+    /// The same out of what the two files hold.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub fn parse(&self, cert: &[u8], key: &[u8]) -> Result<Identity, SetupError> {
+        let certificates = parse_certificates(&self.cert, cert)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
             rustls::pki_types::pem::Error::NoItemsFound => {
                 SetupError::NoPem { path: self.key.clone(), wanted: "private key" }
             }
@@ -119,8 +127,8 @@ impl Identity {
         &self.certificates
     }
 
-    pub(crate) fn certified_key(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.certified)
+    pub(crate) fn into_key(self) -> Arc<CertifiedKey> {
+        self.certified
     }
 }
 
@@ -141,7 +149,15 @@ impl TrustFile {
     /// # Errors
     /// If it cannot be read, holds no certificate, or one of them cannot be a trust anchor.
     pub fn load(&self) -> Result<Trust, SetupError> {
-        let certificates = read_certificates(&self.0)?;
+        self.parse(&read(&self.0)?)
+    }
+
+    /// The same out of what the file holds.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub fn parse(&self, bundle: &[u8]) -> Result<Trust, SetupError> {
+        let certificates = parse_certificates(&self.0, bundle)?;
         let mut roots = RootCertStore::empty();
         for certificate in &certificates {
             roots.add(certificate.clone()).map_err(|error| SetupError::Broken {
@@ -151,7 +167,7 @@ impl TrustFile {
             })?;
         }
         let certificates = infos(&self.0, &certificates)?;
-        Ok(Trust { verification: Verification::Roots(Arc::new(roots)), certificates })
+        Ok(Trust { verification: Verification::Roots(Arc::new(roots)), certificates, revocation: None })
     }
 }
 
@@ -169,6 +185,7 @@ pub(crate) enum Verification {
 pub struct Trust {
     verification: Verification,
     certificates: Vec<CertificateInfo>,
+    revocation: Option<Revocation>,
 }
 
 impl Trust {
@@ -176,13 +193,27 @@ impl Trust {
     /// no verdicts then. Useless for verifying clients, and refused there.
     #[must_use]
     pub const fn danger_accept_any_server() -> Self {
-        Self { verification: Verification::Nothing, certificates: Vec::new() }
+        Self { verification: Verification::Nothing, certificates: Vec::new(), revocation: None }
     }
 
     /// The certificates of the authorities, in the order of the file.
     #[must_use]
     pub fn certificates(&self) -> &[CertificateInfo] {
         &self.certificates
+    }
+
+    /// The same, but peers are believed only if a list of each issuer in their chain says that they are not revoked. Lists past
+    /// their nextUpdate say nothing. Without any list nothing changes.
+    #[must_use]
+    pub fn with_revocation(self, revocation: Revocation) -> Self {
+        let revocation = Some(revocation).filter(|revocation| !revocation.lists().is_empty());
+        Self { revocation, ..self }
+    }
+
+    /// The revocation lists that are asked, if any.
+    #[must_use]
+    pub const fn revocation(&self) -> Option<&Revocation> {
+        self.revocation.as_ref()
     }
 
     pub(crate) const fn verification(&self) -> &Verification {
@@ -194,7 +225,14 @@ impl std::fmt::Debug for Trust {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let subjects: Vec<&str> = self.certificates.iter().map(|certificate| certificate.subject.as_str()).collect();
         match self.verification {
-            Verification::Roots(_) => f.debug_tuple("Trust").field(&subjects).finish(),
+            Verification::Roots(_) => {
+                let mut tuple = f.debug_tuple("Trust");
+                tuple.field(&subjects);
+                if let Some(revocation) = &self.revocation {
+                    tuple.field(revocation);
+                }
+                tuple.finish()
+            }
             Verification::Nothing => f.write_str("Trust(ANY SERVER)"),
         }
     }
@@ -202,8 +240,11 @@ impl std::fmt::Debug for Trust {
 
 /// All certificates of a PEM file; at least one.
 pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
-    let pem = read(path)?;
-    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    parse_certificates(path, &read(path)?)
+}
+
+fn parse_certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, SetupError> {
+    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let certificates = parsed.map_err(|error| SetupError::Broken {
         path: path.to_owned(),
         what: "certificate",
@@ -225,7 +266,7 @@ pub(crate) fn infos(path: &Path, certificates: &[CertificateDer<'_>]) -> Result<
     certificates.iter().map(|der| CertificateInfo::from_der(der).ok_or_else(broken)).collect()
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, SetupError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, SetupError> {
     let unreadable = |reason: String| SetupError::Unreadable { path: path.to_owned(), reason };
     let size = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
     if size > MAX_PEM_BYTES {

@@ -47,33 +47,39 @@ mod acceptor;
 mod certificate;
 mod client_stream;
 mod connector;
+mod crl;
 pub mod dev;
 mod error;
 mod hello;
 mod identity;
 mod linger;
 mod listener;
+mod live;
 pub mod metrics;
 mod monitor;
 mod names;
 mod policy;
+mod server_stream;
 mod time_source;
 mod verify;
 
-pub use acceptor::{Acceptor, AcceptorSettings, ClientAuth, PendingHandshake, ServerStream};
+pub use acceptor::{Acceptor, AcceptorSettings, ClientAuth, PendingHandshake};
 pub use certificate::{CertType, CertificateInfo, PeerCertificate};
 pub use client_stream::{ClientConnectionState, ClientStream};
 pub use connector::{Connector, ConnectorSettings};
+pub use crl::{CrlFiles, CrlInfo, Revocation};
 pub use error::{
     CertificateAnswer, FoundBy, TlsError, TlsErrorType, classify_alert, classify_certificate_error, classify_tls_error,
 };
 pub use identity::{Identity, IdentityFiles, MAX_PEM_BYTES, SetupError, Trust, TrustFile};
 pub use listener::TlsListener;
-pub use metrics::{CertificateMetrics, ConnectorMetrics, ListenerMetrics, Negotiated, Verdict};
+pub use live::ConnectionCut;
+pub use metrics::{CertificateMetrics, ConnectorMetrics, CutReason, ListenerMetrics, Negotiated, Verdict};
 pub use monitor::{CHECK_INTERVAL, CertificateMonitor, WatchedFile};
 pub use names::{Protocol, cipher_suite_name, known_cipher_suites, parse_cipher_suite, protocol_name};
 pub use policy::{Policy, PolicyError};
 pub use rustls::pki_types::ServerName;
+pub use server_stream::ServerStream;
 
 /// The README's code compiles.
 #[cfg(doctest)]

@@ -1,6 +1,7 @@
 //! A listener whose handshakes run side by side, so that a client that says nothing keeps nobody waiting.
 
-use crate::acceptor::{Acceptor, ServerStream};
+use crate::acceptor::Acceptor;
+use crate::server_stream::ServerStream;
 use artstore_metrics::{Clock, SystemClock};
 use std::io;
 use std::net::SocketAddr;

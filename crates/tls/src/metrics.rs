@@ -1,20 +1,15 @@
 //! The TLS families and how they are recorded: typed events and drop-safe spans.
 
 mod certificates;
+mod handshakes;
 
 pub use certificates::CertificateMetrics;
+pub use handshakes::{ClientHandshake, ConnectorMetrics, ListenerMetrics, Negotiated, ServerHandshake};
 
 use crate::Protocol;
 use crate::certificate::CertType;
 use crate::error::TlsErrorType;
-use crate::policy::Policy;
-use artstore_metrics::{
-    Counter, EventLock, Family, Gauge, GaugeGuard, Histogram, Label, LabelValue as _, Monotonic, Outcome, Registry,
-    Row, Rows, label_enum,
-};
-use rustls::CipherSuite;
-use std::sync::Arc;
-use std::time::Duration;
+use artstore_metrics::{Family, Label, LabelValue as _, Outcome, label_enum};
 
 label_enum! {
     /// A verdict on a certificate.
@@ -39,6 +34,56 @@ label_enum! {
         True = "true",
         /// It had not.
         False = "false",
+    }
+}
+
+label_enum! {
+    /// What there is against the peer of an open connection that is cut.
+    pub enum CutReason as "error_type" {
+        /// Its certificate is past its notAfter.
+        CertExpired = "cert_expired",
+        /// Its certificate is before its notBefore.
+        CertNotYetValid = "cert_not_yet_valid",
+        /// Its issuer is no longer trusted.
+        CertUntrusted = "cert_untrusted",
+        /// Its certificate is on a revocation list.
+        CertRevoked = "cert_revoked",
+        /// Its certificate is for another name.
+        CertNameMismatch = "cert_name_mismatch",
+        /// The extended key usage does not allow this use.
+        CertWrongPurpose = "cert_wrong_purpose",
+        /// It showed none, and now must.
+        CertMissing = "cert_missing",
+        /// Anything else, such as an identity that is no longer allowed.
+        CertInvalid = "cert_invalid",
+        /// No revocation list covers its certificate, or the list is stale.
+        RevocationUnknown = "revocation_unknown",
+    }
+}
+
+impl From<TlsErrorType> for CutReason {
+    /// The reason that a verifier's error amounts to.
+    fn from(kind: TlsErrorType) -> Self {
+        match kind {
+            TlsErrorType::CertExpired => Self::CertExpired,
+            TlsErrorType::CertNotYetValid => Self::CertNotYetValid,
+            TlsErrorType::CertUntrusted => Self::CertUntrusted,
+            TlsErrorType::CertRevoked => Self::CertRevoked,
+            TlsErrorType::CertNameMismatch => Self::CertNameMismatch,
+            TlsErrorType::CertWrongPurpose => Self::CertWrongPurpose,
+            TlsErrorType::CertMissing => Self::CertMissing,
+            TlsErrorType::RevocationUnknown => Self::RevocationUnknown,
+            TlsErrorType::CertInvalid
+            | TlsErrorType::ProtocolVersion
+            | TlsErrorType::CipherMismatch
+            | TlsErrorType::AlpnMismatch
+            | TlsErrorType::NotTls
+            | TlsErrorType::ProtocolError
+            | TlsErrorType::PeerAlert
+            | TlsErrorType::Timeout
+            | TlsErrorType::Closed
+            | TlsErrorType::Internal => Self::CertInvalid,
+        }
     }
 }
 
@@ -174,6 +219,20 @@ pub const SERVER_CERTIFICATE_VALIDATION: Family = Family::counter(
 )
 .labels(&[Verdict::LABEL]);
 
+/// Client connections that were cut.
+pub const CONNECTIONS_CUT: Family = Family::counter(
+    "tls_connections_cut_total",
+    "Open outgoing TLS connections that were cut because a change of trust or revocation lists turned against the server.",
+)
+.labels(&[CutReason::LABEL]);
+
+/// Server connections that were cut.
+pub const SERVER_CONNECTIONS_CUT: Family = Family::counter(
+    "tls_server_connections_cut_total",
+    "Open accepted TLS connections that were cut because a change of trust or revocation lists turned against the client.",
+)
+.labels(&[CutReason::LABEL]);
+
 /// All families of this crate.
 pub const FAMILIES: &[&Family] = &[
     &HANDSHAKE_DURATION,
@@ -186,6 +245,7 @@ pub const FAMILIES: &[&Family] = &[
     &CIPHER_SUITE_USAGE,
     &HANDSHAKES_UNSETTLED,
     &CERTIFICATE_NOT_AFTER,
+    &CONNECTIONS_CUT,
     &SERVER_HANDSHAKES,
     &SERVER_HANDSHAKE_DURATION,
     &SERVER_CLIENT_HELLO_WAIT,
@@ -195,6 +255,7 @@ pub const FAMILIES: &[&Family] = &[
     &SERVER_PROTOCOL_USAGE,
     &SERVER_CIPHER_SUITE_USAGE,
     &SERVER_CERTIFICATE_VALIDATION,
+    &SERVER_CONNECTIONS_CUT,
 ];
 
 impl From<TlsErrorType> for Verdict {
@@ -219,277 +280,6 @@ impl From<TlsErrorType> for Verdict {
             | TlsErrorType::Timeout
             | TlsErrorType::Closed
             | TlsErrorType::Internal => Self::Invalid,
-        }
-    }
-}
-
-/// The place of a suite among those that the policy enables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct SuiteRow(usize);
-
-impl Row for SuiteRow {
-    fn row(self) -> usize {
-        self.0
-    }
-}
-
-/// What a handshake agreed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Negotiated {
-    /// The version.
-    pub protocol: Protocol,
-    /// The suite.
-    pub suite: CipherSuite,
-}
-
-/// The families that both directions have, recorded together so that their sums agree.
-#[derive(Debug)]
-struct HandshakeCells {
-    policy: Policy,
-    events: EventLock,
-    total: Counter<Outcome<TlsErrorType>>,
-    duration: Histogram<SuiteRow>,
-    protocol_usage: Counter<Protocol>,
-    suite_usage: Counter<SuiteRow>,
-    active: Gauge<Protocol>,
-}
-
-/// Which family is which in one direction.
-struct Direction {
-    total: &'static Family,
-    duration: &'static Family,
-    protocol_usage: &'static Family,
-    suite_usage: &'static Family,
-    active: &'static Family,
-}
-
-const CLIENT: Direction = Direction {
-    total: &HANDSHAKES,
-    duration: &HANDSHAKE_DURATION,
-    protocol_usage: &PROTOCOL_USAGE,
-    suite_usage: &CIPHER_SUITE_USAGE,
-    active: &CONNECTIONS_ACTIVE,
-};
-
-const SERVER: Direction = Direction {
-    total: &SERVER_HANDSHAKES,
-    duration: &SERVER_HANDSHAKE_DURATION,
-    protocol_usage: &SERVER_PROTOCOL_USAGE,
-    suite_usage: &SERVER_CIPHER_SUITE_USAGE,
-    active: &SERVER_CONNECTIONS_ACTIVE,
-};
-
-impl HandshakeCells {
-    fn new(registry: &Registry, policy: &Policy, direction: &Direction) -> Self {
-        let by_protocol: Rows =
-            policy.suites().map(|(protocol, suite)| vec![protocol.label().into(), suite.into()]).collect();
-        let by_suite: Rows =
-            policy.suites().map(|(protocol, suite)| vec![suite.into(), protocol.label().into()]).collect();
-        Self {
-            policy: policy.clone(),
-            events: registry.event_lock(),
-            duration: registry.histogram_of_rows(direction.duration, &by_protocol),
-            total: registry.counter(direction.total),
-            active: registry.gauge(direction.active),
-            protocol_usage: registry.counter(direction.protocol_usage),
-            suite_usage: registry.counter_of_rows(direction.suite_usage, &by_suite),
-        }
-    }
-
-    fn succeeded(&self, negotiated: Negotiated, took: Duration) {
-        // What was negotiated is always among the enabled: the same policy made the configuration.
-        let row = SuiteRow(self.policy.index_of(negotiated.suite).unwrap_or_default());
-        let _event = self.events.event();
-        self.duration.observe(row, took);
-        self.total.inc(Outcome::Success);
-        self.protocol_usage.inc(negotiated.protocol);
-        self.suite_usage.inc(row);
-    }
-
-    fn failed(&self, kind: TlsErrorType) {
-        self.total.inc(Outcome::Failure(kind));
-    }
-}
-
-/// What connectors record: the families of the connections that the module opens. Clones share it.
-#[derive(Debug, Clone)]
-pub struct ConnectorMetrics {
-    cells: Arc<HandshakeCells>,
-    reuse: Counter<Reused>,
-    unsettled: Counter,
-    certificates: CertificateMetrics,
-}
-
-impl ConnectorMetrics {
-    /// Registers the families, with the series of the suites that the policy enables.
-    #[must_use]
-    pub fn new(registry: &Registry, policy: &Policy, certificates: CertificateMetrics) -> Self {
-        Self {
-            cells: Arc::new(HandshakeCells::new(registry, policy, &CLIENT)),
-            reuse: registry.counter(&CONNECTION_REUSE),
-            unsettled: registry.counter(&HANDSHAKES_UNSETTLED),
-            certificates,
-        }
-    }
-
-    /// A request was written. `reused` says whether its connection had carried one before.
-    pub fn request_sent(&self, reused: bool) {
-        self.reuse.inc(if reused { Reused::True } else { Reused::False });
-    }
-
-    /// The policy that these were made for.
-    #[must_use]
-    pub fn policy(&self) -> &Policy {
-        &self.cells.policy
-    }
-
-    /// The certificates' part.
-    #[must_use]
-    pub const fn certificates(&self) -> &CertificateMetrics {
-        &self.certificates
-    }
-
-    /// A handshake begins. If the span is dropped without an outcome, the connection was given up unsettled.
-    #[must_use]
-    pub fn handshake(&self, now: Monotonic) -> ClientHandshake {
-        ClientHandshake { metrics: self.clone(), started: now, took: Duration::ZERO, done: false }
-    }
-
-    /// A connection is open until the guard is dropped.
-    #[must_use]
-    pub fn connection(&self, protocol: Protocol) -> GaugeGuard {
-        self.cells.active.hold(protocol)
-    }
-}
-
-/// A client handshake from its start until it is settled.
-#[derive(Debug)]
-pub struct ClientHandshake {
-    metrics: ConnectorMetrics,
-    started: Monotonic,
-    took: Duration,
-    done: bool,
-}
-
-impl ClientHandshake {
-    /// The handshake proper is over; the wait for settling does not count.
-    pub fn completed(&mut self, now: Monotonic) {
-        self.took = now.since(self.started);
-    }
-
-    /// The server accepted us.
-    pub fn succeeded(mut self, negotiated: Negotiated) {
-        self.done = true;
-        self.metrics.cells.succeeded(negotiated, self.took);
-    }
-
-    /// One side refused the other, or the connection broke.
-    pub fn failed(mut self, kind: TlsErrorType) {
-        self.done = true;
-        self.metrics.cells.failed(kind);
-    }
-}
-
-impl Drop for ClientHandshake {
-    fn drop(&mut self) {
-        if !self.done {
-            self.metrics.unsettled.inc(());
-        }
-    }
-}
-
-/// What listeners record: the families of the connections that others open to us. Clones share it.
-#[derive(Debug, Clone)]
-pub struct ListenerMetrics {
-    cells: Arc<HandshakeCells>,
-    hello_wait: Histogram,
-    in_progress: Gauge,
-    cancelled: Counter,
-    verdicts: Counter<Verdict>,
-}
-
-impl ListenerMetrics {
-    /// Registers the families, with the series of the suites that the policy enables.
-    #[must_use]
-    pub fn new(registry: &Registry, policy: &Policy) -> Self {
-        Self {
-            cells: Arc::new(HandshakeCells::new(registry, policy, &SERVER)),
-            hello_wait: registry.histogram(&SERVER_CLIENT_HELLO_WAIT),
-            in_progress: registry.gauge(&SERVER_HANDSHAKES_IN_PROGRESS),
-            cancelled: registry.counter(&SERVER_HANDSHAKES_CANCELLED),
-            verdicts: registry.counter(&SERVER_CERTIFICATE_VALIDATION),
-        }
-    }
-
-    /// The policy that these were made for.
-    #[must_use]
-    pub fn policy(&self) -> &Policy {
-        &self.cells.policy
-    }
-
-    /// A client's certificate was verified.
-    pub fn verdict(&self, verdict: Verdict) {
-        self.verdicts.inc(verdict);
-    }
-
-    /// A connection was accepted and its handshake begins. If the span is dropped without an outcome, it was given up.
-    #[must_use]
-    pub fn handshake(&self, now: Monotonic) -> ServerHandshake {
-        ServerHandshake {
-            metrics: self.clone(),
-            _in_progress: self.in_progress.hold(()),
-            accepted: now,
-            hello: now,
-            done: false,
-        }
-    }
-
-    /// A connection is open until the guard is dropped.
-    #[must_use]
-    pub fn connection(&self, protocol: Protocol) -> GaugeGuard {
-        self.cells.active.hold(protocol)
-    }
-}
-
-/// A server handshake from accepting the connection to its outcome.
-#[derive(Debug)]
-pub struct ServerHandshake {
-    metrics: ListenerMetrics,
-    _in_progress: GaugeGuard,
-    accepted: Monotonic,
-    hello: Monotonic,
-    done: bool,
-}
-
-impl ServerHandshake {
-    /// The client's hello is complete.
-    pub fn hello_received(&mut self, now: Monotonic) {
-        self.metrics.hello_wait.observe((), now.since(self.accepted));
-        self.hello = now;
-    }
-
-    /// The handshake goes on only now: the wait for its turn does not count.
-    pub fn begun(&mut self, now: Monotonic) {
-        self.hello = now;
-    }
-
-    /// Both sides accepted each other.
-    pub fn succeeded(mut self, negotiated: Negotiated, now: Monotonic) {
-        self.done = true;
-        self.metrics.cells.succeeded(negotiated, now.since(self.hello));
-    }
-
-    /// One side refused the other, or the connection broke.
-    pub fn failed(mut self, kind: TlsErrorType) {
-        self.done = true;
-        self.metrics.cells.failed(kind);
-    }
-}
-
-impl Drop for ServerHandshake {
-    fn drop(&mut self) {
-        if !self.done {
-            self.metrics.cancelled.inc(());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The verifiers and the certificate resolver around rustls' own: they note what happened.
 
+use crate::acceptor::ClientAuth;
 use crate::error::{CertificateAnswer, classify_tls_error};
 use crate::identity::{SetupError, Trust, Verification};
 use crate::metrics::{CertificateMetrics, ListenerMetrics, Verdict};
@@ -61,8 +62,8 @@ impl ResolvesClientCert for NotingResolver {
 
 /// Verifies servers and counts the verdicts.
 #[derive(Debug)]
-pub(crate) struct CountingServerVerifier {
-    inner: Arc<WebPkiServerVerifier>,
+struct CountingServerVerifier {
+    inner: Arc<dyn ServerCertVerifier>,
     metrics: CertificateMetrics,
 }
 
@@ -70,19 +71,102 @@ pub(crate) struct CountingServerVerifier {
 #[derive(Debug)]
 struct AnyServer(Arc<CryptoProvider>);
 
-/// The verifier of servers for this trust. Revocation lists will enter here.
-pub(crate) fn server_verifier(
-    trust: &Trust,
-    provider: &Arc<CryptoProvider>,
-    metrics: &CertificateMetrics,
-) -> Result<Arc<dyn ServerCertVerifier>, SetupError> {
-    match trust.verification() {
-        Verification::Nothing => Ok(Arc::new(AnyServer(Arc::clone(provider)))),
-        Verification::Roots(roots) => {
-            let inner = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider))
-                .build()
-                .map_err(|error| SetupError::Configuration(error.to_string()))?;
-            Ok(Arc::new(CountingServerVerifier { inner, metrics: metrics.clone() }))
+/// How servers are judged under one trust.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerJudge(Arc<dyn ServerCertVerifier>);
+
+impl ServerJudge {
+    /// The judge for this trust, revocation lists included.
+    pub(crate) fn new(trust: &Trust, provider: &Arc<CryptoProvider>) -> Result<Self, SetupError> {
+        let roots = match trust.verification() {
+            Verification::Nothing => return Ok(Self(Arc::new(AnyServer(Arc::clone(provider))))),
+            Verification::Roots(roots) => Arc::clone(roots),
+        };
+        let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider));
+        let builder = match trust.revocation() {
+            Some(revocation) => builder.with_crls(revocation.ders()).enforce_revocation_expiration(),
+            None => builder,
+        };
+        let verifier = builder.build().map_err(|error| SetupError::Configuration(error.to_string()))?;
+        Ok(Self(verifier))
+    }
+
+    /// The verifier for handshakes: it counts its verdicts, if there are any.
+    pub(crate) fn verifier(&self, trust: &Trust, metrics: &CertificateMetrics) -> Arc<dyn ServerCertVerifier> {
+        match trust.verification() {
+            Verification::Nothing => Arc::clone(&self.0),
+            Verification::Roots(_) => {
+                Arc::new(CountingServerVerifier { inner: Arc::clone(&self.0), metrics: metrics.clone() })
+            }
+        }
+    }
+
+    /// Whether a server that showed this is to be trusted now. Nothing is counted.
+    pub(crate) fn judge(&self, seen: &ServerSeen, now: UnixTime) -> Result<(), Error> {
+        let (leaf, intermediates) = seen.chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+        self.0.verify_server_cert(leaf, intermediates, &seen.name, &[], now).map(|_| ())
+    }
+}
+
+/// What a server showed, and whom we took it for.
+#[derive(Debug)]
+pub(crate) struct ServerSeen {
+    pub(crate) name: ServerName<'static>,
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+}
+
+/// How clients are judged under one trust.
+#[derive(Debug, Clone)]
+pub(crate) enum ClientJudge {
+    /// They are not asked for a certificate.
+    NotAsked,
+    /// They are.
+    Asked(Arc<dyn ClientCertVerifier>),
+}
+
+impl ClientJudge {
+    /// The judge for these demands, revocation lists included.
+    pub(crate) fn new(auth: &ClientAuth, provider: &Arc<CryptoProvider>) -> Result<Self, SetupError> {
+        let (trust, mandatory) = match auth {
+            ClientAuth::None => return Ok(Self::NotAsked),
+            ClientAuth::Optional(trust) => (trust, false),
+            ClientAuth::Required(trust) => (trust, true),
+        };
+        let roots = match trust.verification() {
+            Verification::Roots(roots) => Arc::clone(roots),
+            Verification::Nothing => {
+                let reason = "a trust that accepts any server cannot verify clients";
+                return Err(SetupError::Configuration(reason.to_owned()));
+            }
+        };
+        let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
+        let builder = if mandatory { builder } else { builder.allow_unauthenticated() };
+        let builder = match trust.revocation() {
+            Some(revocation) => builder.with_crls(revocation.ders()).enforce_revocation_expiration(),
+            None => builder,
+        };
+        builder.build().map(Self::Asked).map_err(|error| SetupError::Configuration(error.to_string()))
+    }
+
+    /// The verifier for handshakes: it counts its verdicts.
+    pub(crate) fn verifier(&self, metrics: &ListenerMetrics) -> Arc<dyn ClientCertVerifier> {
+        match self {
+            Self::NotAsked => WebPkiClientVerifier::no_client_auth(),
+            Self::Asked(inner) => {
+                Arc::new(CountingClientVerifier { inner: Arc::clone(inner), metrics: metrics.clone() })
+            }
+        }
+    }
+
+    /// Whether a client that showed this chain, which is empty if it showed none, may be here now. Nothing is counted.
+    pub(crate) fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
+        match (self, chain.split_first()) {
+            (Self::NotAsked, _) => Ok(()),
+            (Self::Asked(verifier), None) if verifier.client_auth_mandatory() => Err(Error::NoCertificatesPresented),
+            (Self::Asked(_), None) => Ok(()),
+            (Self::Asked(verifier), Some((leaf, intermediates))) => {
+                verifier.verify_client_cert(leaf, intermediates, now).map(|_| ())
+            }
         }
     }
 }
@@ -164,26 +248,6 @@ impl ServerCertVerifier for AnyServer {
 struct CountingClientVerifier {
     inner: Arc<dyn ClientCertVerifier>,
     metrics: ListenerMetrics,
-}
-
-/// The verifier of clients for this trust. Revocation lists will enter here.
-pub(crate) fn client_verifier(
-    trust: &Trust,
-    mandatory: bool,
-    provider: &Arc<CryptoProvider>,
-    metrics: &ListenerMetrics,
-) -> Result<Arc<dyn ClientCertVerifier>, SetupError> {
-    let roots = match trust.verification() {
-        Verification::Roots(roots) => Arc::clone(roots),
-        Verification::Nothing => {
-            let reason = "a trust that accepts any server cannot verify clients";
-            return Err(SetupError::Configuration(reason.to_owned()));
-        }
-    };
-    let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
-    let builder = if mandatory { builder } else { builder.allow_unauthenticated() };
-    let inner = builder.build().map_err(|error| SetupError::Configuration(error.to_string()))?;
-    Ok(Arc::new(CountingClientVerifier { inner, metrics: metrics.clone() }))
 }
 
 impl ClientCertVerifier for CountingClientVerifier {

@@ -9,6 +9,7 @@ mod fixture;
 mod late_refusal;
 mod listener;
 mod monitor;
+mod revocation;
 mod servers;
 mod setup;
 mod side_by_side;
