@@ -7,10 +7,12 @@ mod certificates;
 #[path = "../tls/fixture.rs"]
 #[expect(dead_code, reason = "the other test binary uses more of it")]
 mod fixture;
+mod late;
 mod meeting;
 mod openssl;
 mod page;
 mod plan;
+mod skew;
 mod table;
 
 use cell::{Cell, Peer, Role, universe};
