@@ -12,12 +12,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 const BODY_BYTES: usize = 4 << 20;
 
 /// What is wrong with our certificate, and what the server's alert is counted as.
-const FAULTS: [(Fault, &str); 5] = [
+const FAULTS: [(Fault, &str); 7] = [
     (Fault::NonePresented, "cert_missing"),
     (Fault::Untrusted, "cert_untrusted"),
     (Fault::Expired, "cert_expired"),
     (Fault::NotYetValid, "cert_expired"),
     (Fault::WrongPurpose, "cert_wrong_purpose"),
+    (Fault::Revoked, "cert_revoked"),
+    (Fault::StaleList, "cert_untrusted"),
 ];
 
 fn trials() -> usize {
@@ -26,7 +28,7 @@ fn trials() -> usize {
 
 async fn every_trial_is_one_failure(act: impl AsyncFn(&mut ClientStream) -> io::Error) {
     let scene = Scene::new();
-    let each = trials() / FAULTS.len();
+    let each = trials().div_ceil(FAULTS.len());
     for (fault, kind) in FAULTS {
         let cell = Cell { fault, whose: Whose::Ours, we: Role::Client, version: Version::V13, peer: Peer::Rustls };
         let plan = Plan::of(&scene, &cell);

@@ -3,7 +3,7 @@
 use crate::cell::{Cell, Fault, Role, Version};
 use crate::certificates::Scene;
 use artstore_tls::{
-    AcceptorSettings, ClientAuth, ConnectorSettings, IdentityFiles, Policy, Protocol, Trust, TrustFile,
+    AcceptorSettings, ClientAuth, ConnectorSettings, CrlFiles, IdentityFiles, Policy, Protocol, Trust, TrustFile,
 };
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -103,7 +103,7 @@ impl Side {
     fn trust(&self) -> Trust {
         let trust = TrustFile(self.authority.clone()).load().unwrap();
         match &self.list {
-            Some(_) => trust,
+            Some(list) => trust.with_revocation(CrlFiles(vec![list.clone()]).load().unwrap()),
             None => trust,
         }
     }
@@ -157,10 +157,4 @@ impl Side {
         }
         arguments
     }
-}
-
-/// Whether one of our own halves is to judge by a revocation list, which it cannot yet.
-pub(crate) fn needs_lists_of_ours(cell: &Cell) -> bool {
-    let we_judge = cell.judged() != Some(cell.we);
-    matches!(cell.fault, Fault::Revoked | Fault::StaleList) && (we_judge || cell.peer == crate::cell::Peer::Rustls)
 }
