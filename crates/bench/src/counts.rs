@@ -21,8 +21,10 @@ pub fn run(me: &Path) -> Result<bool, Box<dyn Error>> {
     println!("instructions of one call");
     let mut counted = Vec::new();
     for case in Case::value_variants() {
-        let each = f64::from(instructions(&valgrind, me, *case)?) / f64::from(CALLS);
-        println!("{:>10.1}  {}", each, name(*case));
+        let (name, calls) = (name(*case), CALLS.to_string());
+        let count = Count { arguments: &["call", &name, &calls], toggle: "*measured_calls*", calls: CALLS };
+        let each = f64::from(instructions(&valgrind, me, &count)?) / f64::from(CALLS);
+        println!("{each:>10.1}  {name}");
         counted.push((*case, each));
     }
     let of = |case: Case| counted.iter().find(|(counted, _)| *counted == case).map_or(f64::NAN, |(_, each)| *each);
@@ -51,19 +53,29 @@ pub fn measured_calls(ready: &Calls, calls: u64) {
     ready(calls);
 }
 
+/// What callgrind is to count.
+pub struct Count<'a> {
+    /// Of this program.
+    pub arguments: &'a [&'a str],
+    /// The functions from which on it counts, and no longer than they take.
+    pub toggle: &'a str,
+    /// How many calls they make, each of more than one instruction.
+    pub calls: u32,
+}
+
 /// The instructions of all calls.
-fn instructions(valgrind: &Path, me: &Path, case: Case) -> Result<u32, Box<dyn Error>> {
+pub fn instructions(valgrind: &Path, me: &Path, count: &Count<'_>) -> Result<u32, Box<dyn Error>> {
     let output = Command::new(valgrind)
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .args(["--collect-atstart=no", "--toggle-collect=*measured_calls*"])
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"])
+        .arg(format!("--toggle-collect={}", count.toggle))
         .arg(me)
-        .args(["call", &name(case), &CALLS.to_string()])
+        .args(count.arguments)
         .output()?;
     let text = String::from_utf8_lossy(&output.stderr);
     let collected = text.lines().find_map(|line| line.split_once("Collected : ")).map(|(_, count)| count.trim());
     match collected.map(str::parse) {
         // Not even one for each call: the function was not found.
-        Some(Ok(count)) if output.status.success() && count > CALLS => Ok(count),
-        _ => Err(format!("callgrind of {} ended with {}: {text}", name(case), output.status).into()),
+        Some(Ok(collected)) if output.status.success() && collected > count.calls => Ok(collected),
+        _ => Err(format!("callgrind of {:?} ended with {}: {text}", count.arguments, output.status).into()),
     }
 }

@@ -1,4 +1,5 @@
-//! Benchmarks of the token service: `counts` (instructions, gated), `times` (paired, reported), `cold` (a first token over TLS).
+//! Benchmarks. Of the token service: `counts` (instructions, gated), `times` (paired, reported), `cold` (a first token over TLS).
+//! Of TLS: `tls-counts` (instructions, gated), `tls-nginx` (paired, reported).
 
 mod azure;
 mod cases;
@@ -6,13 +7,14 @@ mod cold;
 mod counts;
 mod naive;
 mod times;
+mod tls;
 
 use cases::Case;
 use clap::{Parser, Subcommand};
 use std::error::Error;
 use std::path::PathBuf;
 
-/// What a cached token costs, beside other ways to keep one; and what a cold one costs.
+/// What tokens and TLS handshakes cost, beside other ways to have them.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -45,6 +47,19 @@ enum Command {
         /// How many times.
         calls: u64,
     },
+    /// Instructions of the server's part of a handshake; exits with 1 if the instrumentation is over its limit.
+    TlsCounts,
+    /// Full TLS 1.3 handshakes of our listener and of nginx, in alternation.
+    TlsNginx(tls::nginx::Arguments),
+    /// Makes handshakes and says nothing; for callgrind.
+    TlsHandshakes {
+        /// Which.
+        case: tls::Case,
+        /// How many.
+        count: u32,
+    },
+    /// Serves handshakes on a port that it prints, until standard input ends; for the comparison with nginx.
+    TlsServer(tls::server::Arguments),
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -60,6 +75,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             ready(100);
             counts::measured_calls(&ready, calls);
         }
+        Command::TlsCounts => {
+            let within = tls::counts::run(&std::env::current_exe()?)?;
+            std::process::exit(i32::from(!within));
+        }
+        Command::TlsNginx(arguments) => tls::nginx::run(&std::env::current_exe()?, &arguments)?,
+        Command::TlsHandshakes { case, count } => tls::handshakes(case, count)?,
+        Command::TlsServer(arguments) => tls::server::run(&arguments)?,
     }
     Ok(())
 }

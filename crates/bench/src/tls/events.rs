@@ -1,0 +1,40 @@
+//! The instrumentation of one handshake alone: what our acceptor tells its metrics, with the clock readings for it.
+
+use super::material::{Kind, suite};
+use artstore_metrics::{Clock as _, Registry, SystemClock};
+use artstore_tls::{ListenerMetrics, Negotiated, Policy, Protocol, Verdict};
+use std::hint::black_box;
+
+/// The metrics of a listener that never listens.
+pub struct Events {
+    metrics: ListenerMetrics,
+    clock: SystemClock,
+    negotiated: Negotiated,
+    mutual: bool,
+}
+
+impl Events {
+    pub fn new(policy: &Policy, kind: Kind) -> Self {
+        let protocol = if kind.resumed_12 { Protocol::Tls12 } else { Protocol::Tls13 };
+        Self {
+            metrics: ListenerMetrics::new(&Registry::new(), policy),
+            clock: SystemClock::new(),
+            negotiated: Negotiated { protocol, suite: suite(kind).suite() },
+            mutual: kind.mutual,
+        }
+    }
+
+    /// In the order of `Acceptor::accept`, and the end of the connection.
+    #[inline(never)]
+    pub fn one_handshake(&self) {
+        let mut span = self.metrics.handshake(self.clock.monotonic());
+        span.hello_received(self.clock.monotonic());
+        if self.mutual {
+            self.metrics.verdict(Verdict::Valid);
+        }
+        let negotiated = black_box(self.negotiated);
+        let active = self.metrics.connection(negotiated.protocol);
+        span.succeeded(negotiated, self.clock.monotonic());
+        drop(black_box(active));
+    }
+}
