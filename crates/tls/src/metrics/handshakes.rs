@@ -199,10 +199,14 @@ impl Drop for ClientHandshake {
     }
 }
 
-/// What listeners record: the families of the connections that others open to us. Clones share it.
+/// What listeners record: the families of the connections that others open to us. Clones share it, and cost one count each:
+/// every handshake has one.
 #[derive(Debug, Clone)]
-pub struct ListenerMetrics {
-    cells: Arc<HandshakeCells>,
+pub struct ListenerMetrics(Arc<ListenerCells>);
+
+#[derive(Debug)]
+struct ListenerCells {
+    cells: HandshakeCells,
     hello_wait: Histogram,
     in_progress: Gauge,
     cancelled: Counter,
@@ -214,30 +218,30 @@ impl ListenerMetrics {
     /// Registers the families, with the series of the suites that the policy enables.
     #[must_use]
     pub fn new(registry: &Registry, policy: &Policy) -> Self {
-        Self {
-            cells: Arc::new(HandshakeCells::new(registry, policy, &SERVER)),
+        Self(Arc::new(ListenerCells {
+            cells: HandshakeCells::new(registry, policy, &SERVER),
             hello_wait: registry.histogram(&SERVER_CLIENT_HELLO_WAIT),
             in_progress: registry.gauge(&SERVER_HANDSHAKES_IN_PROGRESS),
             cancelled: registry.counter(&SERVER_HANDSHAKES_CANCELLED),
             verdicts: registry.counter(&SERVER_CERTIFICATE_VALIDATION),
             cut: registry.counter(&SERVER_CONNECTIONS_CUT),
-        }
+        }))
     }
 
     /// An open connection was cut.
     pub fn connection_cut(&self, reason: CutReason) {
-        self.cut.inc(reason);
+        self.0.cut.inc(reason);
     }
 
     /// The policy that these were made for.
     #[must_use]
     pub fn policy(&self) -> &Policy {
-        &self.cells.policy
+        &self.0.cells.policy
     }
 
     /// A client's certificate was verified.
     pub fn verdict(&self, verdict: Verdict) {
-        self.verdicts.inc(verdict);
+        self.0.verdicts.inc(verdict);
     }
 
     /// A connection was accepted and its handshake begins. If the span is dropped without an outcome, it was given up.
@@ -245,7 +249,7 @@ impl ListenerMetrics {
     pub fn handshake(&self, now: Monotonic) -> ServerHandshake {
         ServerHandshake {
             metrics: self.clone(),
-            _in_progress: self.in_progress.hold(()),
+            _in_progress: self.0.in_progress.hold(()),
             accepted: now,
             hello: now,
             done: false,
@@ -255,7 +259,7 @@ impl ListenerMetrics {
     /// A connection is open until the guard is dropped.
     #[must_use]
     pub fn connection(&self, protocol: Protocol) -> GaugeGuard {
-        self.cells.active.hold(protocol)
+        self.0.cells.active.hold(protocol)
     }
 }
 
@@ -272,7 +276,7 @@ pub struct ServerHandshake {
 impl ServerHandshake {
     /// The client's hello is complete.
     pub fn hello_received(&mut self, now: Monotonic) {
-        self.metrics.hello_wait.observe((), now.since(self.accepted));
+        self.metrics.0.hello_wait.observe((), now.since(self.accepted));
         self.hello = now;
     }
 
@@ -284,20 +288,20 @@ impl ServerHandshake {
     /// Both sides accepted each other.
     pub fn succeeded(mut self, negotiated: Negotiated, now: Monotonic) {
         self.done = true;
-        self.metrics.cells.succeeded(negotiated, now.since(self.hello));
+        self.metrics.0.cells.succeeded(negotiated, now.since(self.hello));
     }
 
     /// One side refused the other, or the connection broke.
     pub fn failed(mut self, kind: TlsErrorType) {
         self.done = true;
-        self.metrics.cells.failed(kind);
+        self.metrics.0.cells.failed(kind);
     }
 }
 
 impl Drop for ServerHandshake {
     fn drop(&mut self) {
         if !self.done {
-            self.metrics.cancelled.inc(());
+            self.metrics.0.cancelled.inc(());
         }
     }
 }
