@@ -95,6 +95,12 @@ label_enum! {
         Protocol = "protocol",
         /// Cut off by the drain time-out.
         Drain = "drain",
+        /// Closed while its client was still silent, because a new connection needed its place or its descriptor.
+        Silent = "silent",
+        /// Its address has as many connections, or handshakes, as one may.
+        AddressLimit = "address_limit",
+        /// No place or no turn for its handshake came free in time.
+        Busy = "busy",
         /// `accept` itself failed: no file descriptors left, mostly.
         Accept = "accept",
     }

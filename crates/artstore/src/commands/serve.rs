@@ -208,12 +208,20 @@ pub(crate) fn tls_plan(values: &Values, connects: bool, clients_need: bool) -> R
 
 async fn listeners(values: &Values) -> Result<Listeners, Failure> {
     let default = ServerSettings::default();
-    let max = values.integer("listen.max_connections").and_then(|most| usize::try_from(most).ok());
+    let most =
+        |key: &str, default: usize| values.integer(key).and_then(|most| usize::try_from(most).ok()).unwrap_or(default);
     Ok(Listeners {
         main: bind(&values.text_or_empty("listen.address")).await?,
         operations: bind(&values.text_or_empty("listen.ops_address")).await?,
         settings: ServerSettings {
-            max_connections: max.unwrap_or(default.max_connections),
+            max_connections: most("listen.max_connections", default.max_connections),
+            max_handshakes: most("listen.max_handshakes", default.max_handshakes),
+            max_silent: most("listen.max_silent", default.max_silent),
+            max_handshakes_per_address: most("listen.max_handshakes_per_address", default.max_handshakes_per_address),
+            max_connections_per_address: most(
+                "listen.max_connections_per_address",
+                default.max_connections_per_address,
+            ),
             header_read_timeout: values.seconds("listen.header_timeout"),
             drain_timeout: values.seconds("listen.drain_timeout"),
             ..default

@@ -137,7 +137,36 @@ fn listen(address: &'static str, ops_address: &'static str) -> Vec<Key> {
     vec![
         Key::new("listen.address", Kind::Address, address, "Where the module listens; port 0 is any free one."),
         Key::new("listen.ops_address", Kind::Address, ops_address, "Where metrics and health are served, without TLS."),
-        Key::new("listen.max_connections", Kind::Integer(1, 1_000_000), "1024", "Most connections at once."),
+        Key::new(
+            "listen.max_connections",
+            Kind::Integer(1, 1_000_000),
+            "1024",
+            "Most connections at once, silent ones (max_silent) not included.",
+        ),
+        Key::new(
+            "listen.max_handshakes",
+            Kind::Integer(1, 1_000_000),
+            "512",
+            "Most TLS handshakes at once, from the client's hello on; more wait their turn.",
+        ),
+        Key::new(
+            "listen.max_silent",
+            Kind::Integer(1, 1_000_000),
+            "1024",
+            "Connections whose client has not said its hello or waits its turn; beyond it those silent for longest are closed.",
+        ),
+        Key::new(
+            "listen.max_handshakes_per_address",
+            Kind::Integer(0, 1_000_000),
+            "256",
+            "TLS handshakes of one address (of IPv6, a /64); beyond it its oldest are closed. 0: no limit, behind a balancer.",
+        ),
+        Key::new(
+            "listen.max_connections_per_address",
+            Kind::Integer(0, 1_000_000),
+            "0",
+            "Connections of one address (of IPv6, a /64); more are closed at once. 0: no limit.",
+        ),
         Key::new("listen.header_timeout", Kind::Seconds(1, 3_600), "30", "Longest wait for the head of a request."),
         Key::new(
             "listen.drain_timeout",

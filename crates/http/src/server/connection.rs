@@ -1,11 +1,12 @@
 //! One accepted connection, from its handshake to its end.
 
+use super::admission::{Displaced, Visitor};
 use super::io::{ServerIo, Stream};
 use super::observe::{Activity, Observed};
-use super::{Context, PeerInfo};
+use super::{Context, Entry, PeerInfo};
 use crate::metrics::ConnectionFault;
 use artstore_metrics::Clock;
-use artstore_tls::{Acceptor, TlsErrorType};
+use artstore_tls::{Acceptor, PendingHandshake, TlsError, TlsErrorType};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -14,6 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// The largest flow-control window (RFC 9113, section 6.9.1).
 const HTTP2_WINDOW_MAX: u32 = (1 << 31) - 1;
@@ -27,31 +29,35 @@ const HTTP2_WINDOW_BUFFERS: u32 = 4;
 /// How many requests of one connection can send at full speed at one time.
 const HTTP2_STREAMS_AT_SPEED: u32 = 4;
 
-/// Serves the connection to its end.
-pub(super) async fn run<C: Clock>(
-    tcp: TcpStream,
-    remote: SocketAddr,
-    acceptor: Option<Acceptor<C>>,
-    context: Arc<Context<C>>,
-) {
-    let listener = context.settings.listener;
+/// Serves the connection to its end. Without an acceptor it comes with its place among the open ones.
+pub(super) async fn run<C: Clock>(tcp: TcpStream, remote: SocketAddr, entry: Entry<C>, context: Arc<Context<C>>) {
     // Responses are written whole: waiting to fill a segment only delays their end. A failure costs no more.
     let _ = tcp.set_nodelay(true);
-    let stream = match acceptor {
-        None => Stream::Plain(tcp),
-        Some(acceptor) => {
+    let (stream, place, visitor) = match entry {
+        Entry::Plain(place, visitor) => (Stream::Plain(tcp), place, visitor),
+        Entry::Tls(acceptor, mut visitor, displaced) => {
             let accepted = tokio::select! {
                 biased;
                 // A connection that has no request yet is not waited for.
                 () = context.shutdown.cancelled() => return,
-                accepted = handshake(&acceptor, tcp, &context) => accepted,
+                accepted = handshake(&acceptor, tcp, (&mut visitor, displaced), &context) => accepted,
             };
             match accepted {
-                Ok(stream) => stream,
-                Err(fault) => return context.metrics.fault(listener, fault),
+                Ok((stream, place)) => {
+                    visitor.opened();
+                    (stream, place, visitor)
+                }
+                Err(fault) => return context.metrics.fault(context.settings.listener, fault),
             }
         }
     };
+    // What is made for a connection that is open is not there for one that is silent.
+    Box::pin(serve(stream, remote, &context)).await;
+    drop((place, visitor));
+}
+
+async fn serve<C: Clock>(stream: Stream, remote: SocketAddr, context: &Arc<Context<C>>) {
+    let listener = context.settings.listener;
     let (certificate, http2) = match &stream {
         Stream::Plain(_) => (None, false),
         Stream::Tls(stream) => (stream.peer_certificate().cloned().map(Arc::new), stream.alpn() == Some(b"h2")),
@@ -59,11 +65,11 @@ pub(super) async fn run<C: Clock>(
     let io = ServerIo::new(stream, context.settings.write_timeout);
     let notes = io.notes();
     let activity = Activity::new(&context.clock);
-    let observed = Observed::new(&context, PeerInfo { remote, certificate }, Arc::clone(&activity));
+    let observed = Observed::new(context, PeerInfo { remote, certificate }, Arc::clone(&activity));
     let ended = if http2 {
-        serve_http2(io, observed, &activity, &context).await
+        serve_http2(io, observed, &activity, context).await
     } else {
-        serve_http1(io, observed, &activity, &context).await
+        serve_http1(io, observed, &activity, context).await
     };
     let fault = match ended {
         Ended::Well => return,
@@ -76,25 +82,56 @@ pub(super) async fn run<C: Clock>(
     context.metrics.fault(listener, fault);
 }
 
-/// The TLS handshake, when it is this connection's turn.
+/// The TLS handshake: it begins when the client has spoken and there is a place and a turn, so that a silent client holds
+/// neither.
 async fn handshake<C: Clock>(
     acceptor: &Acceptor<C>,
     tcp: TcpStream,
-    context: &Context<C>,
-) -> Result<Stream, ConnectionFault> {
-    // The semaphore is never closed; each handshake has its own deadline, so the turn comes.
-    let _turn = context.handshakes.acquire().await;
-    match acceptor.accept(tcp).await {
-        Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
-        Err(error) => {
-            tracing::debug!(%error, "a handshake failed");
-            Err(if error.kind() == TlsErrorType::NotTls {
-                ConnectionFault::PlainHttp
-            } else {
-                ConnectionFault::Handshake
-            })
-        }
+    (visitor, displaced): (&mut Visitor, Displaced),
+    context: &Arc<Context<C>>,
+) -> Result<(Stream, OwnedSemaphorePermit), ConnectionFault> {
+    let pending = tokio::select! {
+        biased;
+        // First, so that a hello that is here counts, and one that is displaced at once is cancelled like the others.
+        hello = acceptor.hello(tcp) => hello,
+        fault = displaced.fault() => return Err(fault),
+    };
+    let pending = Box::new(pending.map_err(|error| failed(&error))?);
+    let displaced = visitor.spoke();
+    tokio::select! {
+        biased;
+        accepted = Box::pin(spoken(pending, visitor, context)) => accepted,
+        fault = displaced.fault() => Err(fault),
     }
+}
+
+async fn spoken<C: Clock>(
+    mut pending: Box<PendingHandshake<C>>,
+    visitor: &mut Visitor,
+    context: &Arc<Context<C>>,
+) -> Result<(Stream, OwnedSemaphorePermit), ConnectionFault> {
+    let now = Arc::clone(&context.places).try_acquire_owned().ok().zip(context.handshakes.try_acquire().ok());
+    let (place, turn) = if let Some(now) = now {
+        now
+    } else {
+        let wait = async {
+            // The semaphores are never closed.
+            let place = Arc::clone(&context.places).acquire_owned().await.ok()?;
+            Some((place, context.handshakes.acquire().await.ok()?))
+        };
+        let came = tokio::time::timeout_at(pending.deadline(), wait).await;
+        pending.turn_came();
+        came.ok().flatten().ok_or(ConnectionFault::Busy)?
+    };
+    visitor.begins();
+    let stream = pending.finish().await.map_err(|error| failed(&error))?;
+    drop(turn);
+    Ok((Stream::Tls(Box::new(stream)), place))
+}
+
+fn failed(error: &TlsError) -> ConnectionFault {
+    tracing::debug!(%error, "a handshake failed");
+    if error.kind() == TlsErrorType::NotTls { ConnectionFault::PlainHttp } else { ConnectionFault::Handshake }
 }
 
 /// How a connection ended.

@@ -1,10 +1,12 @@
 //! The server loop: accept, hand each connection to a task of its own, and drain on shutdown.
 
+mod admission;
 mod connection;
 mod io;
 mod observe;
 
 use crate::metrics::{ConnectionFault, Listener, ServerMetrics};
+use admission::{Displaced, Door, Limits, Visitor};
 use artstore_metrics::{Clock, SystemClock};
 use artstore_tls::{Acceptor, PeerCertificate};
 use axum::Router;
@@ -12,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +26,9 @@ content-length: 52\r\nconnection: close\r\n\r\nThis port speaks TLS: use an http
 /// How long `accept` pauses after it failed; the usual cause, no file descriptors left, does not go away at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The same when silent connections were closed for their descriptors: their tasks only have to notice.
+const SHED_PAUSE: Duration = Duration::from_millis(5);
+
 /// How long connections that are cut off may take to be gone.
 const CUT_OFF: Duration = Duration::from_secs(1);
 
@@ -32,10 +37,22 @@ const CUT_OFF: Duration = Duration::from_secs(1);
 pub struct ServerSettings {
     /// Which of the module's listeners this is, for metrics and logs. Default `main`.
     pub listener: Listener,
-    /// Open connections; more wait in the kernel's queue. Default 1024.
+    /// Connections whose TLS handshake has begun; without TLS, all of them. More wait: those that have said their hello, for
+    /// no longer than a handshake may take; without TLS, in the kernel's queue. Default 1024.
     pub max_connections: usize,
-    /// TLS handshakes at one time; more wait their turn. Each is bounded by the acceptor's time-out. Default 512.
+    /// TLS handshakes at one time, from the client's hello on; more wait their turn. Each is bounded by the acceptor's
+    /// time-out. Default 512.
     pub max_handshakes: usize,
+    /// Connections over TLS whose client has not said its hello yet, or waits for its turn: these come on top of
+    /// `max_connections`. When there are as many, the one that has been silent for longest is closed for a new one, so that
+    /// silent clients keep nobody out. Default 1024.
+    pub max_silent: usize,
+    /// TLS handshakes of one address (of IPv6, a /64), silent clients included. When there are more, those of them that are
+    /// older than a second are closed for the next, the oldest first; and where room is short for others, its connections are
+    /// the first to go. 0 is no limit: for a server behind a balancer, where all clients have its address. Default 256.
+    pub max_handshakes_per_address: usize,
+    /// Connections of one address (of IPv6, a /64); more are closed at once. 0, the default, is no limit.
+    pub max_connections_per_address: usize,
     /// From the end of the handshake to the end of the first request's head. Default 30 s.
     pub header_read_timeout: Duration,
     /// How long a connection without a request is kept, which is also the limit of every later request's head. Default 75 s:
@@ -62,6 +79,9 @@ impl Default for ServerSettings {
             listener: Listener::Main,
             max_connections: 1024,
             max_handshakes: 512,
+            max_silent: 1024,
+            max_handshakes_per_address: 256,
+            max_connections_per_address: 0,
             header_read_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(60),
@@ -105,6 +125,8 @@ struct Context<C: Clock> {
     settings: ServerSettings,
     metrics: ServerMetrics,
     clock: C,
+    door: Arc<Door>,
+    places: Arc<Semaphore>,
     handshakes: Semaphore,
     /// No new request, end those in progress.
     shutdown: CancellationToken,
@@ -122,9 +144,15 @@ impl<C: Clock> Server<C> {
         metrics: ServerMetrics,
         clock: C,
     ) -> Self {
+        let door = Door::new(Limits {
+            not_begun: settings.max_silent,
+            handshakes_per_address: settings.max_handshakes_per_address,
+            connections_per_address: settings.max_connections_per_address,
+        });
+        let places = Arc::new(Semaphore::new(settings.max_connections.max(1)));
         let handshakes = Semaphore::new(settings.max_handshakes.max(1));
         let (shutdown, cut_off) = (CancellationToken::new(), CancellationToken::new());
-        let context = Context { router, settings, metrics, clock, handshakes, shutdown, cut_off };
+        let context = Context { router, settings, metrics, clock, door, places, handshakes, shutdown, cut_off };
         Self { listener, acceptor: None, context }
     }
 
@@ -172,6 +200,14 @@ impl<C: Clock> std::fmt::Debug for Server<C> {
     }
 }
 
+/// How a connection begins.
+enum Entry<C: Clock> {
+    /// By a handshake, in which it gets its place, unless it has to make room for another.
+    Tls(Acceptor<C>, Visitor, Displaced),
+    /// At once, with its place.
+    Plain(OwnedSemaphorePermit, Visitor),
+}
+
 /// Accepts until shutdown. Nothing here waits for a client.
 async fn accept<C: Clock>(
     listener: &TcpListener,
@@ -179,37 +215,73 @@ async fn accept<C: Clock>(
     context: &Arc<Context<C>>,
     tasks: &TaskTracker,
 ) {
-    let (settings, metrics) = (&context.settings, &context.metrics);
-    let places = Arc::new(Semaphore::new(settings.max_connections.max(1)));
     let next = async || -> std::io::Result<(TcpStream, SocketAddr)> { listener.accept().await };
+    let room = async || {
+        if acceptor.is_some() {
+            context.door.room().await;
+            return None;
+        }
+        // The semaphore is never closed.
+        Arc::clone(&context.places).acquire_owned().await.ok()
+    };
     loop {
         let place = tokio::select! {
             biased;
             () = context.shutdown.cancelled() => return,
-            place = Arc::clone(&places).acquire_owned() => place,
+            place = room() => place,
         };
-        // The semaphore is never closed.
-        let Ok(place) = place else { return };
         let accepted = tokio::select! {
             biased;
             () = context.shutdown.cancelled() => return,
             accepted = next() => accepted,
         };
         match accepted {
-            Ok((tcp, remote)) => {
-                let open = metrics.connection(settings.listener);
-                let (acceptor, context) = (acceptor.cloned(), Arc::clone(context));
-                tasks.spawn(async move {
-                    connection::run(tcp, remote, acceptor, context).await;
-                    drop((open, place));
-                });
-            }
+            Ok((tcp, remote)) => receive(tcp, remote, (acceptor, place), context, tasks),
             Err(error) if is_the_peers(&error) => {}
             Err(error) => {
-                metrics.fault(settings.listener, ConnectionFault::Accept);
-                tracing::error!(%error, listener = settings.listener.label(), "cannot accept connections");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                context.metrics.fault(context.settings.listener, ConnectionFault::Accept);
+                let closed = context.door.shed();
+                tracing::error!(
+                    %error,
+                    listener = context.settings.listener.label(),
+                    closed,
+                    "cannot accept connections; silent ones are closed"
+                );
+                tokio::time::sleep(if closed > 0 { SHED_PAUSE } else { ACCEPT_PAUSE }).await;
             }
+        }
+    }
+}
+
+/// Gives the connection a task of its own, or closes it if its address has too many.
+fn receive<C: Clock>(
+    tcp: TcpStream,
+    remote: SocketAddr,
+    (acceptor, place): (Option<&Acceptor<C>>, Option<OwnedSemaphorePermit>),
+    context: &Arc<Context<C>>,
+    tasks: &TaskTracker,
+) {
+    let (listener, metrics) = (context.settings.listener, &context.metrics);
+    let open = metrics.connection(listener);
+    let entry = match (acceptor, place) {
+        (Some(acceptor), _) => {
+            let admitted = context.door.admit(remote.ip());
+            admitted.map(|(visitor, displaced)| Entry::Tls(acceptor.clone(), visitor, displaced))
+        }
+        (None, Some(place)) => context.door.admit_plain(remote.ip()).map(|visitor| Entry::Plain(place, visitor)),
+        (None, None) => Err(ConnectionFault::Busy),
+    };
+    match entry {
+        Ok(entry) => {
+            let context = Arc::clone(context);
+            tasks.spawn(async move {
+                connection::run(tcp, remote, entry, context).await;
+                drop(open);
+            });
+        }
+        Err(fault) => {
+            tracing::debug!(%remote, listener = listener.label(), fault = fault.label(), "a connection was not taken");
+            metrics.fault(listener, fault);
         }
     }
 }

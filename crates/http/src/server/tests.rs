@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
+mod limits;
+
 fn hello() -> Router {
     Router::new().route("/", get(|| async { "hello" }))
 }
