@@ -1,5 +1,5 @@
 # Sourced by scripts/test: installs what is missing and puts it on PATH. Everything from Python's registry goes into .venv,
-# from npm's into .node; promtool comes from Debian; no service is started.
+# from npm's into .node; promtool and amtool come from Debian; no service is started.
 
 venv=$root/.venv
 python=$venv/bin/python
@@ -21,6 +21,7 @@ missing_packages() {
   command -v cc >/dev/null || echo build-essential
   command -v curl >/dev/null || echo curl ca-certificates
   command -v promtool >/dev/null || echo prometheus
+  command -v amtool >/dev/null || echo prometheus-alertmanager
   command -v node >/dev/null || echo nodejs
   command -v npm >/dev/null || echo npm
   command -v valgrind >/dev/null || echo valgrind
@@ -33,7 +34,8 @@ install_debian_packages() {
   ((${#packages[@]})) || return 0
   [[ $(id -u) == 0 ]] || sudo=sudo
   echo "installing from Debian: ${packages[*]}"
-  # Debian's prometheus would start a server: a policy that is not ours stays, otherwise one denies it for the moment.
+  # Debian's prometheus and prometheus-alertmanager would start servers: a policy that is not ours stays, otherwise one denies it
+  # for the moment.
   local policy=/usr/sbin/policy-rc.d ours=""
   if [[ ! -e $policy ]]; then
     printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
@@ -83,6 +85,7 @@ check_tools() {
   "$LLVM_COV" --version | sed -n 2p
   cargo-deny --version
   promtool --version 2>&1 | head -1
+  amtool --version 2>&1 | head -1
   echo "node $(node --version)"
   weed version | head -1
   valgrind --version

@@ -1,39 +1,21 @@
-//! The documents that `artstore ops export DIR` writes.
+//! The documents that `artstore ops export DIR` writes; `deploy/` holds what it wrote last.
 
-use crate::as_markdown;
+use crate::yaml::Yaml;
+use crate::{alertmanager, kubernetes, prometheus};
 
-/// File names and contents.
+/// Paths below the folder, and contents.
 #[must_use]
 pub fn documents() -> Vec<(&'static str, String)> {
-    vec![("metrics.md", as_markdown()), ("prometheus.yml", scrape_configuration())]
+    vec![
+        ("alertmanager/alertmanager.yml", yaml(&[alertmanager::configuration()])),
+        ("kubernetes/prometheusrule.yaml", yaml(&[kubernetes::prometheus_rule()])),
+        ("kubernetes/servicemonitor.yaml", yaml(&kubernetes::service_monitors())),
+        ("prometheus/artstore.rules.yml", yaml(&[prometheus::rules()])),
+        ("prometheus/prometheus.yml", yaml(&[prometheus::configuration()])),
+    ]
 }
 
-/// A scrape configuration for the operations listeners at their default ports.
-fn scrape_configuration() -> String {
-    let jobs = [
-        ("artstore-ingester", "127.0.0.1:9020"),
-        ("artstore-admin", "127.0.0.1:9000"),
-        ("artstore-element", "127.0.0.1:9010\", \"127.0.0.1:9011"),
-    ];
-    let job = |(name, targets): (&str, &str)| {
-        format!("  - job_name: {name}\n    static_configs:\n      - targets: [\"{targets}\"]\n")
-    };
-    let jobs: String = jobs.into_iter().map(job).collect();
-    format!(
-        "# Scrapes the operations listeners of `artstore up`. Made by `artstore ops export`; do not edit.\n\
-         global:\n  scrape_interval: 15s\nscrape_configs:\n{jobs}"
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn committed_scrape_configuration_is_current() {
-        assert!(
-            include_str!("../../../docs/prometheus.yml") == scrape_configuration(),
-            "run `artstore ops export docs`"
-        );
-    }
+fn yaml(documents: &[Yaml]) -> String {
+    let documents: Vec<String> = documents.iter().map(Yaml::write).collect();
+    format!("# Made by `artstore ops export`; do not edit.\n{}", documents.join("---\n"))
 }

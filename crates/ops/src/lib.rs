@@ -1,11 +1,18 @@
 //! Reference pages and operations documents, made from the families that the crates declare, so that they cannot drift.
 
+mod alertmanager;
 mod build;
 mod catalogue;
 mod export;
+mod kubernetes;
+mod prometheus;
+mod promql;
 mod reference;
+mod rules;
+mod yaml;
 
 pub use build::{BUILD_INFO, register_build_info};
 pub use catalogue::{Section, catalogue};
 pub use export::documents;
 pub use reference::{as_json, as_markdown, as_table};
+pub use rules::{Alert, Group, JOBS, Record, Severity, groups};

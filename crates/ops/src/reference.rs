@@ -94,7 +94,10 @@ mod tests {
     #[test]
     fn committed_reference_is_current() {
         let committed = include_str!("../../../docs/metrics.md");
-        assert!(committed == as_markdown(), "docs/metrics.md is stale: run `artstore ops export docs`");
+        assert!(
+            committed == as_markdown(),
+            "docs/metrics.md is stale: run `artstore metrics --format markdown > docs/metrics.md`"
+        );
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(crate) struct OpsArgs {
 
 #[derive(Debug, Subcommand)]
 enum OpsCommand {
-    /// Write the reference page and a scrape configuration into a folder.
+    /// Write alert rules and the configuration of Prometheus, Alertmanager and Kubernetes' operator into a folder.
     Export {
         /// The folder; made if absent.
         dir: PathBuf,
@@ -59,8 +59,11 @@ pub(crate) fn run(args: &MetricsArgs) -> Result<(), Failure> {
 pub(crate) fn run_ops(args: OpsArgs) -> Result<(), Failure> {
     let OpsCommand::Export { dir } = args.command;
     let write = || {
-        std::fs::create_dir_all(&dir)?;
-        artstore_ops::documents().iter().try_for_each(|(name, text)| std::fs::write(dir.join(name), text))
+        artstore_ops::documents().iter().try_for_each(|(name, text)| {
+            let path = dir.join(name);
+            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            std::fs::write(path, text)
+        })
     };
     write().map_err(|error| Failure::failed(format!("cannot write into {}: {error}", dir.display())))
 }

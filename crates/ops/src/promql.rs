@@ -1,0 +1,85 @@
+//! Parts of PromQL expressions, made from families, so that a family that is renamed or removed breaks the build.
+
+use artstore_metrics::{Family, Kind};
+use std::fmt;
+
+/// A selector of one family's series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Series {
+    name: String,
+    matchers: Vec<String>,
+}
+
+/// The series of a counter or a gauge. Of a histogram, those that count its observations.
+pub(crate) fn series(family: &Family) -> Series {
+    let suffix = match family.kind() {
+        Kind::Counter | Kind::Gauge => "",
+        Kind::Histogram => "_count",
+    };
+    Series { name: format!("{}{suffix}", family.name()), matchers: Vec::new() }
+}
+
+/// The buckets of a histogram.
+pub(crate) fn buckets(family: &Family) -> Series {
+    Series { name: format!("{}_bucket", family.name()), matchers: Vec::new() }
+}
+
+impl Series {
+    /// Those whose label has this value.
+    pub(crate) fn with(mut self, label: &str, value: &str) -> Self {
+        self.matchers.push(format!("{label}=\"{value}\""));
+        self
+    }
+
+    /// Those whose label has one of these values.
+    pub(crate) fn among(mut self, label: &str, values: &[&str]) -> Self {
+        self.matchers.push(format!("{label}=~\"{}\"", values.join("|")));
+        self
+    }
+
+    /// Their growth a second.
+    pub(crate) fn rate(&self, window: &str) -> String {
+        format!("rate({self}[{window}])")
+    }
+
+    /// Their growth over the window.
+    pub(crate) fn increase(&self, window: &str) -> String {
+        format!("increase({self}[{window}])")
+    }
+}
+
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if self.matchers.is_empty() { Ok(()) } else { write!(f, "{{{}}}", self.matchers.join(",")) }
+    }
+}
+
+/// The sum that keeps these labels.
+pub(crate) fn sum_by(labels: &str, inner: &str) -> String {
+    format!("sum by ({labels}) ({inner})")
+}
+
+/// The share that `part` has in `whole`: both summed to the same labels *before* the division, since PromQL divides each
+/// series by the one with its own labels.
+pub(crate) fn share(labels: &str, part: &Series, whole: &Series, window: &str) -> String {
+    format!("{}\n/\n{}", sum_by(labels, &part.rate(window)), sum_by(labels, &whole.rate(window)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const H: Family = Family::histogram("wait_seconds", "Waits.", &[0.5]);
+    const C: Family = Family::counter("knocks_total", "Knocks.");
+
+    #[test]
+    fn selectors_are_written_with_the_suffix_of_their_kind() {
+        assert_eq!(series(&H).to_string(), "wait_seconds_count");
+        assert_eq!(series(&C).with("a", "x").among("b", &["y", "z"]).to_string(), r#"knocks_total{a="x",b=~"y|z"}"#);
+        let slow = share("job", &buckets(&H).with("le", "0.5"), &series(&H), "1h");
+        let wanted =
+            "sum by (job) (rate(wait_seconds_bucket{le=\"0.5\"}[1h]))\n/\nsum by (job) (rate(wait_seconds_count[1h]))";
+        assert_eq!(slow, wanted);
+    }
+}

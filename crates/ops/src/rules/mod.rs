@@ -1,0 +1,114 @@
+//! Recording and alerting rules: what they are, and all of them in groups.
+
+mod auth;
+mod storage;
+mod tls;
+mod watchdog;
+
+/// The jobs under which the modules are scraped.
+pub const JOBS: [&str; 3] = [INGESTER_JOB, "artstore-admin", "artstore-element"];
+pub(crate) const INGESTER_JOB: &str = "artstore-ingester";
+
+/// The dashboard that every alert names.
+pub(crate) const DASHBOARD_UID: &str = "artstore-auth";
+
+/// How urgent an alert is; decides its route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// Someone is woken.
+    Critical,
+    /// Someone looks in working hours.
+    Warning,
+    /// Nobody acts: it proves that alerts arrive.
+    None,
+}
+
+impl Severity {
+    /// The label's value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Warning => "warning",
+            Self::None => "none",
+        }
+    }
+}
+
+/// A recording rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The name of the series that it makes: `level:family:operation`.
+    pub name: &'static str,
+    /// What it computes.
+    pub expr: String,
+}
+
+/// An alerting rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alert {
+    /// Its name; its runbook is `docs/runbooks/NAME.md`.
+    pub name: &'static str,
+    /// How urgent it is.
+    pub severity: Severity,
+    /// Fires when this has series.
+    pub expr: String,
+    /// For how long it must have had them, as a Prometheus duration.
+    pub hold: &'static str,
+    /// One line, a template.
+    pub summary: &'static str,
+    /// What is the matter, with the value, a template.
+    pub description: &'static str,
+}
+
+impl Alert {
+    /// Where its runbook is to be read.
+    #[must_use]
+    pub fn runbook_url(&self) -> String {
+        format!("{}/blob/main/docs/runbooks/{}.md", env!("CARGO_PKG_REPOSITORY"), self.name)
+    }
+}
+
+/// Rules that are evaluated one after the other: alerts see the records before them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its name.
+    pub name: &'static str,
+    /// The recording rules, which come first.
+    pub records: Vec<Record>,
+    /// The alerting rules.
+    pub alerts: Vec<Alert>,
+}
+
+/// All rules.
+#[must_use]
+pub fn groups() -> Vec<Group> {
+    vec![auth::group(), tls::group(), storage::group(), watchdog::group()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_alert_has_a_name_of_its_own_a_value_in_its_description_and_a_runbook() {
+        let mut names = BTreeSet::new();
+        for alert in groups().iter().flat_map(|group| &group.alerts) {
+            assert!(names.insert(alert.name), "{}", alert.name);
+            assert!(alert.severity == Severity::None || alert.description.contains("$value"), "{}", alert.name);
+            // The value changes with every evaluation: in a summary it would make a new notification each time.
+            assert!(!alert.summary.contains("$value"), "{}", alert.name);
+            assert!(alert.runbook_url().ends_with(&format!("/docs/runbooks/{}.md", alert.name)));
+        }
+    }
+
+    #[test]
+    fn records_are_named_by_level_family_and_operation() {
+        for record in groups().iter().flat_map(|group| &group.records) {
+            let parts: Vec<&str> = record.name.split(':').collect();
+            assert!(parts.len() == 3 && parts[0] == "job" && record.expr.contains(parts[1]), "{}", record.name);
+            assert!(record.expr.contains("by (job)"), "{}", record.name);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Rules about TLS: handshakes, connections, certificates.
+
+use super::{Alert, Group, Record, Severity};
+use crate::promql::{series, share, sum_by};
+use artstore_tls::metrics::{CERTIFICATE_EXPIRY, CONNECTION_REUSE, HANDSHAKES};
+
+pub(super) fn group() -> Group {
+    Group {
+        name: "artstore-tls",
+        records: vec![
+            Record {
+                name: "job:tls_handshake:failure_ratio5m",
+                expr: share("job", &series(&HANDSHAKES).with("status", "failure"), &series(&HANDSHAKES), "5m"),
+            },
+            Record {
+                name: "job:tls_connection_reuse:ratio15m",
+                expr: share(
+                    "job",
+                    &series(&CONNECTION_REUSE).with("reused", "true"),
+                    &series(&CONNECTION_REUSE),
+                    "15m",
+                ),
+            },
+        ],
+        alerts: vec![expiry_critical(), expiring_soon(), handshake_failures(), low_reuse()],
+    }
+}
+
+/// Under 7 days, and below zero once expired. The value is computed when scraped, so nothing but renewal ends this.
+fn expiry_critical() -> Alert {
+    Alert {
+        name: "ArtstoreTlsCertificateExpiryCritical",
+        severity: Severity::Critical,
+        expr: format!("{} < 7", series(&CERTIFICATE_EXPIRY)),
+        hold: "5m",
+        summary: "The {{ $labels.cert_type }} certificate {{ $labels.subject }} of {{ $labels.job }} {{ $labels.instance }} expires within a week",
+        description: "{{ $value | printf \"%.1f\" }} days are left until notAfter; below 0 it has expired, and peers refuse it.",
+    }
+}
+
+fn expiring_soon() -> Alert {
+    Alert {
+        name: "ArtstoreTlsCertificateExpiringSoon",
+        severity: Severity::Warning,
+        expr: format!("{0} < 30\nand\n{0} >= 7", series(&CERTIFICATE_EXPIRY)),
+        hold: "15m",
+        summary: "The {{ $labels.cert_type }} certificate {{ $labels.subject }} of {{ $labels.job }} {{ $labels.instance }} expires within 30 days",
+        description: "{{ $value | printf \"%.1f\" }} days are left until notAfter.",
+    }
+}
+
+/// Connections that a module opens only: what strangers do to its listener is counted apart.
+fn handshake_failures() -> Alert {
+    let failed = sum_by("job", &series(&HANDSHAKES).with("status", "failure").increase("5m"));
+    Alert {
+        name: "ArtstoreTlsHandshakeFailures",
+        severity: Severity::Critical,
+        expr: format!("job:tls_handshake:failure_ratio5m > 0.2\nand\n{failed} >= 3"),
+        hold: "2m",
+        summary: "TLS handshakes of {{ $labels.job }} with its peers fail",
+        description: "{{ $value | humanizePercentage }} of the TLS handshakes that {{ $labels.job }} began in the last 5 minutes failed.",
+    }
+}
+
+fn low_reuse() -> Alert {
+    let requests = sum_by("job", &series(&CONNECTION_REUSE).increase("15m"));
+    Alert {
+        name: "ArtstoreTlsLowConnectionReuse",
+        severity: Severity::Warning,
+        expr: format!("job:tls_connection_reuse:ratio15m < 0.7\nand\n{requests} >= 50"),
+        hold: "10m",
+        summary: "{{ $labels.job }} opens a connection for too many requests",
+        description: "Only {{ $value | humanizePercentage }} of the requests that {{ $labels.job }} sent in the last 15 minutes went over a \
+            connection that had carried one before; 70 % is the least that is normal.",
+    }
+}
