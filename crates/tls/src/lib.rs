@@ -49,6 +49,7 @@ mod client_stream;
 mod connector;
 mod crl;
 pub mod dev;
+pub mod diagnosis;
 mod error;
 mod hello;
 mod identity;

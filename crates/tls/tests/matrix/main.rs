@@ -4,6 +4,7 @@
 
 mod cell;
 mod certificates;
+mod diagnoses;
 #[path = "../tls/fixture.rs"]
 #[expect(dead_code, reason = "the other test binary uses more of it")]
 mod fixture;

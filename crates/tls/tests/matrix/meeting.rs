@@ -109,7 +109,7 @@ const fn found_by(error: &TlsError) -> &'static str {
 }
 
 async fn client_meets_openssl(us: &Client, plan: &Plan, cell: &Cell) -> Result<(Refusal, String), String> {
-    let (them, address) = OpenSsl::server(&plan.server).await;
+    let (them, address) = OpenSsl::server(&plan.server, 1).await;
     match cell.fault {
         Fault::EndOfStream => {
             them.freeze();

@@ -35,9 +35,10 @@ impl OpenSsl {
         Self { child, _stdin: stdin, stdout }
     }
 
-    /// A server for one connection, and where it listens.
-    pub(crate) async fn server(side: &Side) -> (Self, SocketAddr) {
-        let own = ["-accept", "127.0.0.1:0", "-naccept", "1", "-Verify", "1"].map(OsString::from);
+    /// A server for this many connections, and where it listens.
+    pub(crate) async fn server(side: &Side, connections: u8) -> (Self, SocketAddr) {
+        let connections = connections.to_string();
+        let own = ["-accept", "127.0.0.1:0", "-naccept", &connections, "-Verify", "1"].map(OsString::from);
         let mut server = Self::start("s_server", own.into_iter().chain(side.arguments()));
         loop {
             let mut line = String::new();
@@ -69,6 +70,11 @@ impl OpenSsl {
     /// Stops it where it is: its connections stay, and it says nothing any more.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
+    }
+
+    /// Has the system end it, without waiting for that.
+    pub(crate) fn end(&self) {
+        self.signal(Signal::KILL);
     }
 
     /// Ends it; the system closes its connections.
