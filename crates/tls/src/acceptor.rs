@@ -9,6 +9,7 @@ use crate::live::{ConnectionCut, Entry, Live, Membership};
 use crate::metrics::{ListenerMetrics, ServerHandshake};
 use crate::policy::Policy;
 use crate::server_stream::{ClientChain, ServerStream};
+use crate::sessions::{Limits, Sessions, Visit};
 use crate::time_source::ClockTime;
 use crate::verify::ClientJudge;
 use arc_swap::ArcSwap;
@@ -16,7 +17,7 @@ use artstore_metrics::{Clock, SystemClock};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::UnixTime;
-use rustls::server::{ClientHello, ResolvesServerCert, StoresServerSessions};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,6 +52,11 @@ pub struct AcceptorSettings {
     pub handshake_timeout: Duration,
     /// Application protocols that we speak, best first; none by default.
     pub alpn: Vec<Vec<u8>>,
+    /// How many sessions are kept for clients to resume; 4096 by default, none are resumed with 0.
+    pub session_limit: usize,
+    /// For how long a session may be resumed at most; an hour by default. It ends before that with the client's certificate, or
+    /// when the revocation lists count no more.
+    pub session_lifetime: Duration,
     /// What a peer that does not speak TLS is told before the connection is closed, such as a complete HTTP response;
     /// nothing by default, then it is sent a TLS alert.
     pub plain_text_answer: Option<Vec<u8>>,
@@ -66,6 +72,8 @@ impl AcceptorSettings {
             policy: Policy::default(),
             handshake_timeout: Duration::from_secs(10),
             alpn: Vec::new(),
+            session_limit: 4096,
+            session_lifetime: Duration::from_secs(3600),
             plain_text_answer: None,
         }
     }
@@ -74,7 +82,7 @@ impl AcceptorSettings {
 /// Accepts TLS connections. Clones share configuration, what of it is exchanged later, and metrics.
 #[derive(Debug, Clone)]
 pub struct Acceptor<C: Clock = SystemClock> {
-    shared: Arc<Shared>,
+    shared: Arc<Shared<C>>,
     handshake_timeout: Duration,
     plain_text_answer: Option<Arc<[u8]>>,
     metrics: ListenerMetrics,
@@ -83,9 +91,9 @@ pub struct Acceptor<C: Clock = SystemClock> {
 
 /// What the clones of an acceptor share.
 #[derive(Debug)]
-struct Shared {
+struct Shared<C> {
     constant: Constant,
-    current: ArcSwap<Current>,
+    current: ArcSwap<Current<C>>,
     live: Live<ClientChain>,
     /// One change of trust at a time.
     changing: Mutex<()>,
@@ -98,16 +106,18 @@ struct Constant {
     policy: Policy,
     alpn: Vec<Vec<u8>>,
     identity: Arc<SwappingResolver>,
+    sessions: Limits,
 }
 
 impl Constant {
-    /// A configuration with this judge of clients, and with sessions of its own.
-    fn config<C: Clock>(
+    /// These demands on clients, with sessions of their own.
+    fn current<C: Clock>(
         &self,
-        judge: &ClientJudge,
+        auth: ClientAuth,
+        judge: ClientJudge,
         metrics: &ListenerMetrics,
         clock: &C,
-    ) -> Result<Arc<ServerConfig>, SetupError> {
+    ) -> Result<Current<C>, SetupError> {
         let builder =
             ServerConfig::builder_with_details(Arc::clone(&self.provider), Arc::new(ClockTime(clock.clone())))
                 .with_protocol_versions(&self.policy.versions())
@@ -115,21 +125,35 @@ impl Constant {
         let identity: Arc<dyn ResolvesServerCert> = Arc::clone(&self.identity) as _;
         let mut config = builder.with_client_cert_verifier(judge.verifier(metrics)).with_cert_resolver(identity);
         config.alpn_protocols.clone_from(&self.alpn);
-        match judge {
-            ClientJudge::NotAsked => {}
-            ClientJudge::Asked(_) => config.session_storage = Arc::new(ForgetfulSessions),
-        }
-        Ok(Arc::new(config))
+        let sessions = Arc::new(Sessions::new(self.sessions, clock.clone()));
+        config.session_storage = Arc::clone(&sessions) as _;
+        Ok(Current { auth, config: Arc::new(config), sessions, judge, generation: 0 })
     }
 }
 
 /// The demands on clients that are in force.
 #[derive(Debug)]
-struct Current {
+struct Current<C> {
     auth: ClientAuth,
     config: Arc<ServerConfig>,
+    sessions: Arc<Sessions<C>>,
     judge: ClientJudge,
     generation: u64,
+}
+
+impl<C: Clock> Current<C> {
+    /// The configuration for one handshake. If clients are asked for certificates, its sessions wait for its end.
+    fn for_one(&self) -> (Arc<ServerConfig>, Option<Arc<Visit<C>>>) {
+        match self.judge {
+            ClientJudge::NotAsked => (Arc::clone(&self.config), None),
+            ClientJudge::Asked { .. } => {
+                let visit = Arc::new(Visit::new(Arc::clone(&self.sessions)));
+                let mut config = ServerConfig::clone(&self.config);
+                config.session_storage = Arc::clone(&visit) as _;
+                (Arc::new(config), Some(visit))
+            }
+        }
+    }
 }
 
 /// Our certificate, which may be exchanged.
@@ -158,10 +182,11 @@ impl<C: Clock> Acceptor<C> {
             policy: settings.policy,
             alpn: settings.alpn,
             identity: Arc::new(SwappingResolver(ArcSwap::new(settings.identity.into_key()))),
+            sessions: Limits { count: settings.session_limit, lifetime: settings.session_lifetime },
         };
-        let config = constant.config(&judge, &metrics, &clock)?;
+        let current = constant.current(settings.client_auth, judge, &metrics, &clock)?;
         let shared = Shared {
-            current: ArcSwap::from_pointee(Current { auth: settings.client_auth, config, judge, generation: 0 }),
+            current: ArcSwap::from_pointee(current),
             constant,
             live: Live::default(),
             changing: Mutex::default(),
@@ -188,9 +213,9 @@ impl<C: Clock> Acceptor<C> {
     pub fn set_client_auth(&self, auth: ClientAuth) -> Result<usize, SetupError> {
         let _one_at_a_time = self.shared.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let judge = ClientJudge::new(&auth, &self.shared.constant.provider)?;
-        let config = self.shared.constant.config(&judge, &self.metrics, &self.clock)?;
+        let current = self.shared.constant.current(auth, judge.clone(), &self.metrics, &self.clock)?;
         let live = self.shared.live.change(|generation| {
-            self.shared.current.store(Arc::new(Current { auth, config, judge: judge.clone(), generation }));
+            self.shared.current.store(Arc::new(Current { generation, ..current }));
         });
         Ok(live.iter().filter(|entry| self.cut_unless_allowed(entry, &judge)).count())
     }
@@ -271,12 +296,22 @@ impl<C: Clock> Acceptor<C> {
 
     /// Takes a connection in among the live ones; if the demands have changed since its handshake began, its client is judged
     /// by the new ones first.
-    fn admitted(&self, stream: server::TlsStream<TcpStream>, mut current: Arc<Current>) -> Result<Admitted, Failure> {
+    fn admitted(
+        &self,
+        stream: server::TlsStream<TcpStream>,
+        mut current: Arc<Current<C>>,
+        visit: Option<&Visit<C>>,
+    ) -> Result<Admitted, Failure> {
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let mut chain: ClientChain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
         loop {
             chain = match self.shared.live.admit(chain, current.generation) {
-                Ok(membership) => return Ok((stream, membership)),
+                Ok(membership) => {
+                    if let Some(visit) = visit {
+                        visit.completed(membership.peer(), &current.judge);
+                    }
+                    return Ok((stream, membership));
+                }
                 Err(chain) => chain,
             };
             current = self.shared.current.load_full();
@@ -362,9 +397,10 @@ impl<C: Clock> PendingHandshake<C> {
     pub async fn finish(self) -> Result<ServerStream, TlsError> {
         let Self { acceptor, start, span, peer, deadline } = self;
         let current = acceptor.shared.current.load_full();
-        let handshake = start.into_stream(Arc::clone(&current.config)).into_fallible();
+        let (config, visit) = current.for_one();
+        let handshake = start.into_stream(config).into_fallible();
         let admitted = match tokio::time::timeout_at(deadline, handshake).await {
-            Ok(Ok(stream)) => acceptor.admitted(stream, current),
+            Ok(Ok(stream)) => acceptor.admitted(stream, current, visit.as_deref()),
             Ok(Err((error, tcp))) => {
                 Err(Failure { error: TlsError::from_io(&error, CertificateAnswer::NotRequested), tcp: Some(tcp) })
             }
@@ -403,28 +439,5 @@ impl Failure {
             linger::close(tcp).await;
         }
         error
-    }
-}
-
-/// Remembers no session, so that every client's certificate is verified anew: resumption would skip that. It does say that
-/// it would, so that TLS 1.3 clients get tickets, by which they learn early that they are accepted.
-#[derive(Debug)]
-struct ForgetfulSessions;
-
-impl StoresServerSessions for ForgetfulSessions {
-    fn put(&self, _key: Vec<u8>, _value: Vec<u8>) -> bool {
-        true
-    }
-
-    fn get(&self, _key: &[u8]) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn take(&self, _key: &[u8]) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn can_cache(&self) -> bool {
-        true
     }
 }

@@ -95,6 +95,12 @@ impl Revocation {
         &self.infos
     }
 
+    /// Until when all of the lists count.
+    #[must_use]
+    pub fn next_update(&self) -> Option<UnixTime> {
+        self.infos.iter().filter_map(|list| list.next_update).min()
+    }
+
     pub(crate) fn ders(&self) -> impl Iterator<Item = CertificateRevocationListDer<'static>> + '_ {
         self.ders.iter().cloned()
     }

@@ -61,6 +61,7 @@ mod monitor;
 mod names;
 mod policy;
 mod server_stream;
+mod sessions;
 mod time_source;
 mod verify;
 

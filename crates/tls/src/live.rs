@@ -117,6 +117,11 @@ pub(crate) struct Membership<P> {
 }
 
 impl<P> Membership<P> {
+    /// What the peer showed.
+    pub(crate) fn peer(&self) -> &P {
+        &self.entry.peer
+    }
+
     /// Whether operations may go on.
     ///
     /// # Errors

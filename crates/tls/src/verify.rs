@@ -1,6 +1,7 @@
 //! The verifiers and the certificate resolver around rustls' own: they note what happened.
 
 use crate::acceptor::ClientAuth;
+use crate::crl::Revocation;
 use crate::error::{CertificateAnswer, classify_tls_error};
 use crate::identity::{SetupError, Trust, Verification};
 use crate::metrics::{CertificateMetrics, ListenerMetrics, Verdict};
@@ -121,7 +122,11 @@ pub(crate) enum ClientJudge {
     /// They are not asked for a certificate.
     NotAsked,
     /// They are.
-    Asked(Arc<dyn ClientCertVerifier>),
+    Asked {
+        verifier: Arc<dyn ClientCertVerifier>,
+        /// By when there will be newer revocation lists, if there are any.
+        next_update: Option<artstore_metrics::UnixTime>,
+    },
 }
 
 impl ClientJudge {
@@ -145,16 +150,25 @@ impl ClientJudge {
             Some(revocation) => builder.with_crls(revocation.ders()).enforce_revocation_expiration(),
             None => builder,
         };
-        builder.build().map(Self::Asked).map_err(|error| SetupError::Configuration(error.to_string()))
+        let verifier = builder.build().map_err(|error| SetupError::Configuration(error.to_string()))?;
+        Ok(Self::Asked { verifier, next_update: trust.revocation().and_then(Revocation::next_update) })
     }
 
     /// The verifier for handshakes: it counts its verdicts.
     pub(crate) fn verifier(&self, metrics: &ListenerMetrics) -> Arc<dyn ClientCertVerifier> {
         match self {
             Self::NotAsked => WebPkiClientVerifier::no_client_auth(),
-            Self::Asked(inner) => {
-                Arc::new(CountingClientVerifier { inner: Arc::clone(inner), metrics: metrics.clone() })
+            Self::Asked { verifier, .. } => {
+                Arc::new(CountingClientVerifier { inner: Arc::clone(verifier), metrics: metrics.clone() })
             }
+        }
+    }
+
+    /// Until when all of its revocation lists count, if it has any.
+    pub(crate) const fn lists_count_until(&self) -> Option<artstore_metrics::UnixTime> {
+        match self {
+            Self::NotAsked => None,
+            Self::Asked { next_update, .. } => *next_update,
         }
     }
 
@@ -162,9 +176,11 @@ impl ClientJudge {
     pub(crate) fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
         match (self, chain.split_first()) {
             (Self::NotAsked, _) => Ok(()),
-            (Self::Asked(verifier), None) if verifier.client_auth_mandatory() => Err(Error::NoCertificatesPresented),
-            (Self::Asked(_), None) => Ok(()),
-            (Self::Asked(verifier), Some((leaf, intermediates))) => {
+            (Self::Asked { verifier, .. }, None) if verifier.client_auth_mandatory() => {
+                Err(Error::NoCertificatesPresented)
+            }
+            (Self::Asked { .. }, None) => Ok(()),
+            (Self::Asked { verifier, .. }, Some((leaf, intermediates))) => {
                 verifier.verify_client_cert(leaf, intermediates, now).map(|_| ())
             }
         }

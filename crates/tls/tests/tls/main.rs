@@ -9,6 +9,7 @@ mod fixture;
 mod late_refusal;
 mod listener;
 mod monitor;
+mod resumption;
 mod revocation;
 mod servers;
 mod setup;
