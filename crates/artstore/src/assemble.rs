@@ -2,6 +2,7 @@
 //! until it is told to stop.
 
 use crate::failure::Failure;
+use crate::rotation::Rotation;
 use artstore_api::scope;
 use artstore_auth::{
     AdminInstance, Algorithm, AuthMetrics, AuthService, AuthSettings, ClientAuthentication, Discovery,
@@ -14,11 +15,12 @@ use artstore_http::{
 use artstore_metrics::{Registry, SystemClock};
 use artstore_tls::{
     Acceptor, AcceptorSettings, CertType, CertificateMetrics, CertificateMonitor, ClientAuth, Connector,
-    ConnectorMetrics, ConnectorSettings, IdentityFiles, ListenerMetrics, Policy, SetupError, Trust, TrustFile,
-    WatchedFile,
+    ConnectorMetrics, ConnectorSettings, IdentityFiles, ListenerMetrics, Policy, ReloadFiles, ReloadMetrics,
+    ReloadTrigger, Reloader, SetupError, Trust, TrustFile, WatchedFile,
 };
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,10 +41,30 @@ pub(crate) struct TlsPlan {
     pub(crate) policy: Policy,
     /// Longest handshake.
     pub(crate) handshake_timeout: Duration,
+    /// Revocation lists; none, no checks of revocation.
+    pub(crate) crl_files: Vec<PathBuf>,
+    /// How often all of these files are looked at.
+    pub(crate) reload_interval: Duration,
     /// Whether clients must show a certificate.
     pub(crate) clients_need_certificate: bool,
     /// Whether any certificate is accepted on connections that the module opens: the operator said that the danger is known.
     pub(crate) danger_accept_any_server: bool,
+}
+
+impl TlsPlan {
+    fn reload_files(&self) -> ReloadFiles {
+        ReloadFiles {
+            server: Some(self.server.clone()),
+            client: self.client.clone(),
+            trust: Some(self.trust.clone()),
+            crls: self.crl_files.clone(),
+        }
+    }
+
+    /// What is demanded of clients.
+    pub(crate) const fn client_auth(&self, trust: Trust) -> ClientAuth {
+        if self.clients_need_certificate { ClientAuth::Required(trust) } else { ClientAuth::Optional(trust) }
+    }
 }
 
 /// The module's own service account and where tokens come from.
@@ -105,6 +127,8 @@ pub(crate) struct Foundation {
     connector: Option<Connector>,
     acceptor: Option<Acceptor>,
     monitor: Option<CertificateMonitor>,
+    reloader: Option<Reloader>,
+    rotation: Option<Rotation>,
 }
 
 impl Foundation {
@@ -116,7 +140,16 @@ impl Foundation {
         let (registry, clock) = (Registry::new(), SystemClock::new());
         artstore_ops::register_build_info(&registry, name);
         artstore_http::process::register(&registry);
-        let mut foundation = Self { name, registry, clock, connector: None, acceptor: None, monitor: None };
+        let mut foundation = Self {
+            name,
+            registry,
+            clock,
+            connector: None,
+            acceptor: None,
+            monitor: None,
+            reloader: None,
+            rotation: None,
+        };
         if let Some(plan) = plan {
             foundation.set_up_tls(plan).map_err(|error| Failure::failed(format!("{name}: {error}")))?;
         }
@@ -125,40 +158,45 @@ impl Foundation {
 
     fn set_up_tls(&mut self, plan: &TlsPlan) -> Result<(), SetupError> {
         let certificates = CertificateMetrics::new(&self.registry, self.clock);
-        let mut watched = vec![
-            WatchedFile { path: plan.trust.0.clone(), cert_type: CertType::Ca },
-            WatchedFile { path: plan.server.cert.clone(), cert_type: CertType::Server },
-        ];
-        let trust = plan.trust.load()?;
+        let mut watched =
+            vec![WatchedFile::bundle(plan.trust.0.clone()), WatchedFile::identity(&plan.server, CertType::Server)];
+        let reloads = ReloadMetrics::new(&self.registry, self.clock);
+        let (reloader, loaded) = Reloader::load(&plan.reload_files(), reloads, certificates.clone(), self.clock)?;
+        let (Some(server), Some(trust)) = (loaded.server, loaded.trust) else {
+            return Err(SetupError::Configuration("a certificate and trust are needed".to_owned()));
+        };
         if let Some(files) = &plan.client {
             let servers = if plan.danger_accept_any_server { Trust::danger_accept_any_server() } else { trust.clone() };
             let mut settings = ConnectorSettings::new(servers);
-            settings.identity = Some(files.load()?);
+            settings.identity = loaded.client;
             settings.policy = plan.policy.clone();
             settings.handshake_timeout = plan.handshake_timeout;
             let metrics = ConnectorMetrics::new(&self.registry, &plan.policy, certificates.clone());
             self.connector = Some(Connector::new(settings, metrics, self.clock)?);
-            watched.push(WatchedFile { path: files.cert.clone(), cert_type: CertType::Client });
+            watched.push(WatchedFile::identity(files, CertType::Client));
         }
-        let mut settings = AcceptorSettings::new(plan.server.load()?);
-        settings.client_auth =
-            if plan.clients_need_certificate { ClientAuth::Required(trust) } else { ClientAuth::Optional(trust) };
+        let mut settings = AcceptorSettings::new(server);
+        settings.client_auth = plan.client_auth(trust);
         settings.policy = plan.policy.clone();
         settings.handshake_timeout = plan.handshake_timeout;
         settings.plain_text_answer = Some(PLAIN_HTTP_ANSWER.to_vec());
-        self.acceptor = Some(Acceptor::new(settings, ListenerMetrics::new(&self.registry, &plan.policy), self.clock)?);
-        self.monitor = Some(CertificateMonitor::new(watched, certificates, self.clock));
+        let acceptor = Acceptor::new(settings, ListenerMetrics::new(&self.registry, &plan.policy), self.clock)?;
+        self.rotation = Some(Rotation::new(plan.clone(), acceptor.clone()));
+        self.acceptor = Some(acceptor);
+        let monitor = CertificateMonitor::new(watched, certificates, self.clock);
+        self.monitor = Some(monitor.beside(reloader.reloads()));
+        self.reloader = Some(reloader.every(plan.reload_interval));
         Ok(())
     }
 
     /// The module's HTTP client.
-    pub(crate) fn client(&self) -> Client {
-        Client::new(
-            ClientSettings::default(),
-            self.connector.clone(),
-            HttpClientMetrics::new(&self.registry),
-            self.clock,
-        )
+    pub(crate) fn client(&mut self) -> Client {
+        let metrics = HttpClientMetrics::new(&self.registry);
+        let client = Client::new(ClientSettings::default(), self.connector.clone(), metrics, self.clock);
+        if let Some(rotation) = &mut self.rotation {
+            rotation.client(client.clone());
+        }
+        client
     }
 
     /// The module's token service, for these scopes at these audiences, and the verifier of the tokens that come in for
@@ -167,14 +205,15 @@ impl Foundation {
     /// # Errors
     /// An instance that is no URL, or settings that cannot work.
     pub(crate) fn auth(
-        &self,
+        &mut self,
         plan: &AuthPlan,
         client: &Client,
         scopes: &[&str],
         audiences: &[&str],
         own_audience: &str,
     ) -> Result<(AuthService, TokenVerifier), Failure> {
-        let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", self.name));
+        let name = self.name;
+        let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("{name}: {error}"));
         let instances: Vec<AdminInstance> = plan
             .admin_urls
             .iter()
@@ -200,6 +239,9 @@ impl Foundation {
             JwksSource::Remote { instances, transport: transport.clone() }
         };
         let service = AuthService::new(settings, transport, metrics.clone(), self.clock).map_err(|e| wrong(&e))?;
+        if let Some(rotation) = &mut self.rotation {
+            rotation.auth(service.clone(), &plan.authentication);
+        }
         let verifier = VerifierSettings::new(&plan.issuer, own_audience, jwks);
         let verifier = TokenVerifier::new(verifier, metrics, self.clock).map_err(|e| wrong(&e))?;
         Ok((service, verifier))
@@ -223,8 +265,10 @@ impl Foundation {
             main = main.with_tls(acceptor);
         }
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(run(main, operations, module.background, self.monitor, shutdown.clone()));
-        Running { name: self.name, health: module.health, shutdown, task }
+        let reload_trigger = self.reloader.as_ref().map(Reloader::trigger);
+        let watch = Watch { monitor: self.monitor, reloader: self.reloader, rotation: self.rotation };
+        let task = tokio::spawn(run(main, operations, module.background, watch, shutdown.clone()));
+        Running { name: self.name, health: module.health, shutdown, task, reload_trigger }
     }
 }
 
@@ -247,6 +291,7 @@ pub(crate) struct Running {
     pub(crate) health: Arc<dyn Health>,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
+    reload_trigger: Option<ReloadTrigger>,
 }
 
 impl Running {
@@ -258,6 +303,11 @@ impl Running {
         }
     }
 
+    /// What has its certificates looked at; none without TLS.
+    pub(crate) fn reload_trigger(&self) -> Option<ReloadTrigger> {
+        self.reload_trigger.clone()
+    }
+
     /// Waits for the module to end by itself, which it does only by a defect.
     pub(crate) async fn ended(&mut self) {
         // Whether it returned or panicked: it is gone.
@@ -265,25 +315,41 @@ impl Running {
     }
 }
 
-/// Requests first, then the background work (which flushes), the operations listener last: it shows the end.
-async fn run(
-    main: Server,
-    operations: Server,
-    background: Background,
+/// What watches a module's certificates.
+struct Watch {
     monitor: Option<CertificateMonitor>,
-    shutdown: CancellationToken,
-) {
+    reloader: Option<Reloader>,
+    rotation: Option<Rotation>,
+}
+
+impl Watch {
+    async fn run(self, shutdown: CancellationToken) {
+        let monitor = async {
+            if let Some(monitor) = self.monitor {
+                monitor.run(shutdown.clone()).await;
+            }
+        };
+        let reloader = async {
+            if let (Some(reloader), Some(rotation)) = (self.reloader, self.rotation) {
+                let until = shutdown.clone();
+                reloader.run(move |change| rotation.take(change, &until), shutdown.clone()).await;
+            }
+        };
+        tokio::join!(monitor, reloader);
+    }
+}
+
+/// Requests first, then the background work (which flushes), the operations listener last: it shows the end.
+async fn run(main: Server, operations: Server, background: Background, watch: Watch, shutdown: CancellationToken) {
     let (requests_done, all_done) = (CancellationToken::new(), CancellationToken::new());
     let operations = tokio::spawn(operations.serve(all_done.clone()));
     let background = tokio::spawn(background(requests_done.clone()));
-    let monitor = monitor.map(|monitor| tokio::spawn(monitor.run(requests_done.clone())));
+    let watch = tokio::spawn(watch.run(requests_done.clone()));
     main.serve(shutdown).await;
     requests_done.cancel();
     // A panic there was logged when it happened; the shutdown goes on.
     let _ = background.await;
-    if let Some(monitor) = monitor {
-        let _ = monitor.await;
-    }
+    let _ = watch.await;
     all_done.cancel();
     let _ = operations.await;
 }

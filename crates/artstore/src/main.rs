@@ -9,6 +9,7 @@ mod exit;
 mod failure;
 mod logging;
 mod modules;
+mod rotation;
 mod signals;
 mod up;
 

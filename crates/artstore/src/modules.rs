@@ -42,7 +42,7 @@ pub(crate) async fn start_element(
 ) -> Result<Running, Failure> {
     // The largest attributes of a file sent in one request make a header of 35 KiB.
     listeners.settings.max_header_bytes = listeners.settings.max_header_bytes.max(64 << 10);
-    let foundation = Foundation::new(name, tls)?;
+    let mut foundation = Foundation::new(name, tls)?;
     let client = foundation.client();
     settings.admin_urls.clone_from(&auth.admin_urls);
     let (service, verifier) =
@@ -74,7 +74,7 @@ pub(crate) async fn start_ingester(
 ) -> Result<Running, Failure> {
     // The longest description and tags, percent-encoded in the query of a raw upload, make a head of 72 KiB.
     listeners.settings.max_header_bytes = listeners.settings.max_header_bytes.max(96 << 10);
-    let foundation = Foundation::new("ingester", tls)?;
+    let mut foundation = Foundation::new("ingester", tls)?;
     let client = foundation.client();
     settings.admin_urls.clone_from(&auth.admin_urls);
     let (service, verifier) =

@@ -223,6 +223,12 @@ impl<C: Clock> AuthService<C> {
         AuthState { token, error: state.failure.as_ref().map(|failure| failure.error.clone()) }
     }
 
+    /// The cached token, usable or not, to be looked at and not to be sent: counts nothing and fetches nothing.
+    #[must_use]
+    pub fn cached_token(&self) -> Option<AccessToken> {
+        self.inner.cache.load().as_ref().map(|held| held.token.clone())
+    }
+
     /// Ends the service: cancels what is under way, forgets the token, answers everyone from now on that it is closed.
     pub fn close(&self) {
         let mut state = self.inner.lock();

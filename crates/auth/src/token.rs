@@ -1,5 +1,6 @@
 //! The cached token: what callers get of it, and until when, by wall and by monotonic time.
 
+use crate::jws::{Compact, object};
 use crate::metrics::TokenCheck;
 use artstore_metrics::{Clock, Monotonic, UnixTime};
 use http::HeaderValue;
@@ -57,6 +58,14 @@ impl AccessToken {
     #[must_use]
     pub fn identity(&self) -> u64 {
         self.0.identity
+    }
+
+    /// Whether it says that it is bound to a client certificate (RFC 8705). It came from its issuer over a trusted connection.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        let token = self.0.authorization.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
+        let claims = token.and_then(|token| object(Compact::parse(token).ok()?.unverified_payload()));
+        claims.is_some_and(|claims| claims.contains_key("cnf"))
     }
 
     pub(crate) fn instance(&self) -> usize {
@@ -189,6 +198,21 @@ mod tests {
     fn held(lifetime: u64, claimed: Option<u64>) -> Held {
         let token = AccessToken::new(HeaderValue::from_static("Bearer canary"), 7, 3, 0);
         Held::new(token, moment(0), Duration::from_secs(lifetime), claimed.map(|exp| UnixTime::from_secs(1_000 + exp)))
+    }
+
+    #[test]
+    fn a_token_is_bound_if_it_says_so() {
+        let bound = |payload: &str| {
+            use base64::Engine as _;
+            let part = |json: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json);
+            let text = format!("Bearer {}.{}.{}", part(r#"{"alg":"RS256"}"#), part(payload), part("signature"));
+            AccessToken::new(HeaderValue::try_from(text).unwrap(), 1, 0, 0).is_bound()
+        };
+        assert!(bound(r#"{"cnf":{"x5t#S256":"bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}}"#));
+        assert!(!bound(r#"{"sub":"cnf"}"#));
+        assert!(!bound("cnf"));
+        assert!(!AccessToken::new(HeaderValue::from_static("Bearer opaque"), 1, 0, 0).is_bound());
+        assert!(!AccessToken::new(HeaderValue::from_static("Basic cnf"), 1, 0, 0).is_bound());
     }
 
     #[test]

@@ -217,7 +217,9 @@ impl<C: Clock> Reporter<C> {
             .extension(ResponseTimeout(limit))
             .body(artstore_http::body::full(json.to_vec()));
         let request = request.inspect_err(|error| tracing::error!(%error, url, "not a URL for reports")).ok()?;
-        match tokio::time::timeout(limit * 2, self.client.send(request)).await {
+        // A token that is bound to a certificate goes over connections that show it.
+        let client = self.client.for_identity(token.identity());
+        match tokio::time::timeout(limit * 2, client.send(request)).await {
             Ok(Ok(response)) => Some(response.status()),
             Ok(Err(error)) => {
                 tracing::warn!(url, %error, "a report did not reach the Admin Module");

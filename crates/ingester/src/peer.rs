@@ -145,7 +145,7 @@ impl<C: Clock> Peers<C> {
     /// the peer may take no byte of the body, and not answer once it has all.
     pub(crate) async fn stream(&self, ask: &Ask, body: Body) -> Result<Answer, PeerError> {
         let token = self.token().await?;
-        let response = self.client.send(request(ask, &token, body)?).await?;
+        let response = self.client_for(&token).send(request(ask, &token, body)?).await?;
         let answer = self.read(response).await?;
         if answer.status == StatusCode::UNAUTHORIZED {
             self.auth.resource_rejected(&token);
@@ -158,7 +158,12 @@ impl<C: Clock> Peers<C> {
         let token = self.token().await?;
         let body = artstore_http::body::full(ask.body.clone());
         let request = request(ask, &token, body)?;
-        Ok((self.client.send(request).await?, token))
+        Ok((self.client_for(&token).send(request).await?, token))
+    }
+
+    /// A token that is bound to a certificate goes over connections that show it.
+    fn client_for(&self, token: &AccessToken) -> Client<C> {
+        self.client.for_identity(token.identity())
     }
 
     async fn token(&self) -> Result<AccessToken, PeerError> {

@@ -1,5 +1,9 @@
 //! What people and metrics want to know of a certificate: subject, fingerprint, validity.
 
+mod profile;
+
+pub use profile::Profile;
+
 use artstore_metrics::{UnixTime, label_enum};
 use rustls::pki_types::CertificateDer;
 use std::fmt::Write as _;
@@ -37,6 +41,8 @@ pub struct CertificateInfo {
     pub not_after: UnixTime,
     /// SHA-256 over the DER encoding.
     pub sha256_fingerprint: [u8; 32],
+    /// What it may be used for, and how strong it is.
+    pub profile: Profile,
 }
 
 /// The certificate that a peer presented and we verified.
@@ -60,6 +66,7 @@ impl CertificateInfo {
             not_before: moment(certificate.validity().not_before.timestamp()),
             not_after: moment(certificate.validity().not_after.timestamp()),
             sha256_fingerprint: sha256(der),
+            profile: Profile::of(&certificate),
         })
     }
 

@@ -53,6 +53,7 @@ pub mod diagnosis;
 mod error;
 mod hello;
 mod identity;
+mod inspect;
 mod linger;
 mod listener;
 mod live;
@@ -60,13 +61,16 @@ pub mod metrics;
 mod monitor;
 mod names;
 mod policy;
+mod problem;
+mod reload;
 mod server_stream;
 mod sessions;
 mod time_source;
 mod verify;
+mod watch;
 
 pub use acceptor::{Acceptor, AcceptorSettings, ClientAuth, PendingHandshake};
-pub use certificate::{CertType, CertificateInfo, PeerCertificate};
+pub use certificate::{CertType, CertificateInfo, PeerCertificate, Profile};
 pub use client_stream::{ClientConnectionState, ClientStream};
 pub use connector::{Connector, ConnectorSettings};
 pub use crl::{CrlFiles, CrlInfo, Revocation};
@@ -74,12 +78,17 @@ pub use error::{
     CertificateAnswer, FoundBy, TlsError, TlsErrorType, classify_alert, classify_certificate_error, classify_tls_error,
 };
 pub use identity::{Identity, IdentityFiles, MAX_PEM_BYTES, SetupError, Trust, TrustFile};
+pub use inspect::{InspectedCertificates, Inspection, inspect};
 pub use listener::TlsListener;
 pub use live::ConnectionCut;
-pub use metrics::{CertificateMetrics, ConnectorMetrics, CutReason, ListenerMetrics, Negotiated, Verdict};
+pub use metrics::{
+    CertificateMetrics, ConnectorMetrics, CutReason, ListenerMetrics, Negotiated, ReloadMetrics, ReloadReason, Verdict,
+};
 pub use monitor::{CHECK_INTERVAL, CertificateMonitor, WatchedFile};
 pub use names::{Protocol, cipher_suite_name, known_cipher_suites, parse_cipher_suite, protocol_name};
 pub use policy::{Policy, PolicyError};
+pub use problem::{CRITICAL_DAYS, Problem, Urgency, WARN_DAYS, problems};
+pub use reload::{Change, Loaded, RELOAD_INTERVAL, ReloadFiles, ReloadTrigger, Reloader, Reloads};
 pub use rustls::pki_types::ServerName;
 pub use server_stream::ServerStream;
 

@@ -2,9 +2,14 @@
 
 mod certificates;
 mod handshakes;
+mod reload;
 
 pub use certificates::CertificateMetrics;
 pub use handshakes::{ClientHandshake, ConnectorMetrics, ListenerMetrics, Negotiated, ServerHandshake};
+pub use reload::{
+    CRL_AGE, CRL_NEXT_UPDATE, CRL_NUMBER, CRL_REVOKED, RELOAD_LAST_SUCCESS, RELOAD_PENDING_FAILURE, RELOADS,
+    ReloadMetrics, ReloadReason,
+};
 
 use crate::Protocol;
 use crate::certificate::CertType;
@@ -137,6 +142,13 @@ pub const CERTIFICATE_NOT_AFTER: Family = Family::gauge(
 )
 .labels(&[CertType::LABEL, SUBJECT, FINGERPRINT]);
 
+/// When certificates begin to be valid.
+pub const CERTIFICATE_NOT_BEFORE: Family = Family::gauge(
+    "tls_certificate_not_before_timestamp_seconds",
+    "The notBefore of each held certificate in seconds since 1970-01-01.",
+)
+.labels(&[CertType::LABEL, SUBJECT, FINGERPRINT]);
+
 /// Verdicts on certificates.
 pub const CERTIFICATE_VALIDATION: Family = Family::counter(
     "tls_certificate_validation_total",
@@ -246,6 +258,14 @@ pub const FAMILIES: &[&Family] = &[
     &HANDSHAKES_UNSETTLED,
     &CERTIFICATE_NOT_AFTER,
     &CONNECTIONS_CUT,
+    &CERTIFICATE_NOT_BEFORE,
+    &RELOADS,
+    &RELOAD_LAST_SUCCESS,
+    &RELOAD_PENDING_FAILURE,
+    &CRL_AGE,
+    &CRL_NUMBER,
+    &CRL_NEXT_UPDATE,
+    &CRL_REVOKED,
     &SERVER_HANDSHAKES,
     &SERVER_HANDSHAKE_DURATION,
     &SERVER_CLIENT_HELLO_WAIT,

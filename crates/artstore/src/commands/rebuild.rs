@@ -26,7 +26,7 @@ pub(crate) struct RebuildArgs {
 pub(crate) async fn run(args: &RebuildArgs) -> Result<(), Failure> {
     let values = read(ModuleName::Admin, &args.serve.config, &args.serve.set)?;
     let tls = tls_plan(&values, true, false)?;
-    let foundation = Foundation::new("admin", tls.as_ref())?;
+    let mut foundation = Foundation::new("admin", tls.as_ref())?;
     let failed = |error: &dyn std::fmt::Display| Failure::failed(format!("rebuild: {error}"));
     let admin =
         Admin::open(admin_settings(&values)?, &foundation.registry, foundation.clock).await.map_err(|e| failed(&e))?;

@@ -12,9 +12,13 @@ use artstore_admin::{AdminSettings, FailureLimits};
 use artstore_element::{ElementSettings, S3Settings, StoreSettings};
 use artstore_http::ServerSettings;
 use artstore_ingester::IngesterSettings;
-use artstore_tls::{IdentityFiles, Policy, Protocol, TrustFile};
+use artstore_tls::{CrlFiles, IdentityFiles, Policy, Protocol, TrustFile};
 use clap::Args;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Looking at files more often would be work for nothing.
+const SHORTEST_RELOAD_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Flags of a command that runs one module.
 #[derive(Debug, Args)]
@@ -50,6 +54,7 @@ pub(crate) async fn run(module: ModuleName, args: &ServeArgs) -> Result<(), Fail
         ModuleName::Element => element(&values).await?,
         ModuleName::Ingester => ingester(&values).await?,
     };
+    signals.reload_on_hangup(running.reload_trigger().into_iter().collect());
     tracing::info!(module = running.name, "started");
     let signal = tokio::select! {
         signal = signals.wait() => signal,
@@ -88,7 +93,8 @@ pub(crate) fn problems(module: ModuleName, values: &Values) -> Vec<String> {
 fn loadable(plan: &TlsPlan) -> Result<(), Failure> {
     let wrong = |key: &str, error: &dyn std::fmt::Display| Failure::usage(format!("{key}: {error}"));
     plan.server.load().map_err(|error| wrong("tls.cert_file, tls.key_file", &error))?;
-    plan.trust.load().map(drop).map_err(|error| wrong("tls.ca_cert_file", &error))
+    plan.trust.load().map_err(|error| wrong("tls.ca_cert_file", &error))?;
+    CrlFiles(plan.crl_files.clone()).load().map(drop).map_err(|error| wrong("tls.crl_files", &error))
 }
 
 /// The settings of the Admin Module.
@@ -201,6 +207,8 @@ pub(crate) fn tls_plan(values: &Values, connects: bool, clients_need: bool) -> R
         trust: TrustFile(needed("tls.ca_cert_file")?),
         policy: Policy::new(minimum, ciphers).map_err(|error| Failure::usage(format!("tls.ciphers: {error}")))?,
         handshake_timeout: values.seconds("tls.handshake_timeout"),
+        crl_files: values.list("tls.crl_files").into_iter().map(PathBuf::from).collect(),
+        reload_interval: values.seconds("tls.reload_interval").max(SHORTEST_RELOAD_INTERVAL),
         clients_need_certificate: clients_need,
         danger_accept_any_server: verify_none,
     }))

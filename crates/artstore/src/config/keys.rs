@@ -207,6 +207,18 @@ fn tls() -> Vec<Key> {
         )
         .env("TLS_VERIFY_MODE"),
         Key::new("tls.handshake_timeout", Kind::Seconds(1, 120), "10", "Longest handshake."),
+        Key::new(
+            "tls.crl_files",
+            Kind::List,
+            "",
+            "Revocation lists, PEM or DER; with any, a peer is refused unless a list of each issuer in its chain vouches for it.",
+        ),
+        Key::new(
+            "tls.reload_interval",
+            Kind::Seconds(0, 60),
+            "0.5",
+            "How often the files above are looked at for changes; never more often than every 0.05 s.",
+        ),
     ]
 }
 

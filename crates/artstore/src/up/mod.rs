@@ -16,7 +16,7 @@ use artstore_auth::SecretSource;
 use artstore_element::{ElementSettings, StoreSettings};
 use artstore_http::{ServerSettings, Status};
 use artstore_ingester::IngesterSettings;
-use artstore_tls::{Policy, TrustFile};
+use artstore_tls::{Policy, RELOAD_INTERVAL, TrustFile};
 use clap::Args;
 use data::DataDir;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -24,11 +24,14 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio_util::task::AbortOnDropHandle;
 
 /// How long everything may take to answer.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How often readiness is looked at.
 const READY_INTERVAL: Duration = Duration::from_millis(20);
+/// How often the development certificates are looked at while everything runs.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(3600);
 
 const INGESTER: &str = "artstore-ingester";
 const ELEMENT_EDIT: &str = "artstore-element-edit";
@@ -99,6 +102,8 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     let sockets = Sockets::bind(&args).await?;
     let urls = sockets.urls()?;
     let (modules, secret) = start(&args, &data, &certificates, sockets, &urls).await?;
+    signals.reload_on_hangup(modules.iter().filter_map(Running::reload_trigger).collect());
+    let _renewal = AbortOnDropHandle::new(tokio::spawn(renew(data.join("tls"))));
     let signal = tokio::select! {
         ready = until_ready(&modules) => match ready {
             Ok(()) => None,
@@ -122,6 +127,18 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     stop(modules).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Renews the development certificates, also of a process that runs for months; the modules take them in use.
+async fn renew(dir: PathBuf) {
+    loop {
+        tokio::time::sleep(RENEWAL_INTERVAL).await;
+        let dir = dir.clone();
+        // A panic shows in the log, and the next round tries again.
+        if let Ok(Err(failure)) = tokio::task::spawn_blocking(move || certificates(&dir, &[])).await {
+            tracing::error!("the development certificates cannot be renewed: {failure}");
+        }
+    }
 }
 
 /// The bound listeners: ports are known before anything starts, and a port in use stops the start.
@@ -185,6 +202,8 @@ async fn start(
         trust: TrustFile(certificates.ca.clone()),
         policy: Policy::default(),
         handshake_timeout: Duration::from_secs(10),
+        crl_files: Vec::new(),
+        reload_interval: RELOAD_INTERVAL,
         clients_need_certificate,
         danger_accept_any_server: false,
     };

@@ -31,6 +31,8 @@ pub(super) async fn open<C: Clock>(
     metrics: &HttpClientMetrics,
 ) -> Result<Connection, ClientError> {
     let limit = settings.connect_timeout;
+    // Before the handshake: one that was under way when the identity changed has shown the old one.
+    let generation = pool.generation();
     let tcp = tokio::time::timeout(limit, tcp(&target.key, limit))
         .await
         .map_err(|_| ClientError::unsent(ClientErrorKind::Timeout, format!("not connected within {limit:?}")))??;
@@ -54,7 +56,7 @@ pub(super) async fn open<C: Clock>(
         .handshake(TokioIo::new(io))
         .await
         .map_err(|error| ClientError::unsent(ClientErrorKind::Transport, chain(&error)))?;
-    let connection = Connection::new(pool, slot.host(), sender, state);
+    let connection = Connection::new(pool, slot.host(), sender, state, generation);
     let (id, closing) = connection.task_side();
     tokio::spawn(drive(driver, Driven { id, closing, slot, span }));
     Ok(connection)

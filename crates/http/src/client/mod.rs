@@ -3,6 +3,7 @@
 mod body;
 mod connect;
 mod error;
+mod identities;
 mod io;
 mod pool;
 
@@ -19,6 +20,7 @@ use http::header::HOST;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::Body as _;
+use identities::Identities;
 use pool::{Connection, Grant, Host, HostKey, Limits, Pool, Want};
 
 use std::pin::Pin;
@@ -88,6 +90,7 @@ struct Inner<C: Clock> {
     settings: ClientSettings,
     metrics: HttpClientMetrics,
     clock: C,
+    identities: Identities<C>,
 }
 
 impl<C: Clock> Clone for Client<C> {
@@ -119,7 +122,8 @@ impl<C: Clock> Client<C> {
         };
         let pool_clock = clock.clone();
         let pool = Pool::new(limits, metrics.clone(), Arc::new(move || pool_clock.monotonic()));
-        Self { inner: Arc::new(Inner { pool, connector, settings, metrics, clock }) }
+        let identities = Identities::default();
+        Self { inner: Arc::new(Inner { pool, connector, settings, metrics, clock, identities }) }
     }
 
     /// Sends a request to its absolute `http` or `https` URI and waits for the head of the response.

@@ -85,7 +85,8 @@ impl Pool {
         hosts.iter().map(|host| host.sweep(self)).sum()
     }
 
-    fn generation(&self) -> u64 {
+    /// The generation of connections whose handshake begins now.
+    pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
@@ -369,14 +370,20 @@ impl Closing {
 }
 
 impl Connection {
-    pub(crate) fn new(pool: &Pool, host: &Arc<Host>, sender: SendRequest<WatchedBody>, io: Arc<IoState>) -> Self {
+    pub(crate) fn new(
+        pool: &Pool,
+        host: &Arc<Host>,
+        sender: SendRequest<WatchedBody>,
+        io: Arc<IoState>,
+        generation: u64,
+    ) -> Self {
         Self {
             id: pool.next_id.fetch_add(1, Ordering::Relaxed),
             sender: Some(sender),
             io,
             host: Arc::downgrade(host),
             shared: Arc::default(),
-            generation: pool.generation(),
+            generation,
             requests: 0,
             gentle: false,
         }

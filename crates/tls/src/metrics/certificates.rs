@@ -1,6 +1,6 @@
 //! What is recorded of certificates: verdicts, and the ends of those held, computed when scraped.
 
-use super::{CERTIFICATE_EXPIRY, CERTIFICATE_NOT_AFTER, CERTIFICATE_VALIDATION, Verdict};
+use super::{CERTIFICATE_EXPIRY, CERTIFICATE_NOT_AFTER, CERTIFICATE_NOT_BEFORE, CERTIFICATE_VALIDATION, Verdict};
 use crate::certificate::{CertType, CertificateInfo, days_between};
 use artstore_metrics::{Clock, Counter, Registry, UnixTime};
 use std::collections::BTreeMap;
@@ -33,6 +33,12 @@ impl CertificateMetrics {
         registry.computed(&CERTIFICATE_NOT_AFTER, move |samples| {
             for ((cert_type, fingerprint), info) in held.each() {
                 samples.integer(&[cert_type.label(), &info.subject, &fingerprint], info.not_after.as_secs());
+            }
+        });
+        let held = metrics.clone();
+        registry.computed(&CERTIFICATE_NOT_BEFORE, move |samples| {
+            for ((cert_type, fingerprint), info) in held.each() {
+                samples.integer(&[cert_type.label(), &info.subject, &fingerprint], info.not_before.as_secs());
             }
         });
         metrics

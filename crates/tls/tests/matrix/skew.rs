@@ -172,7 +172,7 @@ fn gauges_and_the_monitor_follow_the_clock() {
     let files = world.ca.issue("client", &Leaf::client("client", now())).unwrap();
     let (registry, clock) = (Registry::new(), SkewedClock::new());
     let metrics = CertificateMetrics::new(&registry, clock.clone());
-    let watched = vec![WatchedFile { path: files.cert, cert_type: CertType::Client }];
+    let watched = vec![WatchedFile::identity(&files, CertType::Client)];
     let monitor = CertificateMonitor::new(watched, metrics, clock.clone());
     let days_left = || registry.sum_of("tls_certificate_expiry_days", &[("cert_type", "client")]);
     monitor.check();

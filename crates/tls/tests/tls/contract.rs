@@ -4,7 +4,8 @@ use crate::fixture::*;
 use artstore_metrics::{Format, Kind, LabelValue as _, Registry, Values};
 use artstore_tls::metrics::FAMILIES;
 use artstore_tls::{
-    CertificateAnswer, CertificateMetrics, ConnectorMetrics, ListenerMetrics, TlsErrorType, classify_alert,
+    CertificateAnswer, CertificateMetrics, ConnectorMetrics, ListenerMetrics, ReloadMetrics, TlsErrorType,
+    classify_alert,
 };
 use rustls::AlertDescription;
 use std::collections::BTreeSet;
@@ -90,6 +91,7 @@ fn full_registry() -> Registry {
     // They live as long as the registry, which collects through them.
     let _connector = ConnectorMetrics::new(&registry, &policy, CertificateMetrics::new(&registry, clock()));
     let _listener = ListenerMetrics::new(&registry, &policy);
+    let _reload = ReloadMetrics::new(&registry, clock());
     registry
 }
 

@@ -10,6 +10,7 @@ mod late_refusal;
 mod listener;
 mod monitor;
 mod resumption;
+mod reload;
 mod revocation;
 mod servers;
 mod setup;

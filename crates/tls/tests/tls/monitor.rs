@@ -25,7 +25,8 @@ impl Watch {
     }
 
     fn monitor(&self, files: &[(PathBuf, CertType)]) -> CertificateMonitor<TestClock> {
-        let watched = files.iter().map(|(path, cert_type)| WatchedFile { path: path.clone(), cert_type: *cert_type });
+        let watched =
+            files.iter().map(|(path, cert_type)| WatchedFile { path: path.clone(), cert_type: *cert_type, key: None });
         CertificateMonitor::new(watched.collect(), self.metrics.clone(), self.clock.clone())
     }
 
