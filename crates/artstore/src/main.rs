@@ -7,6 +7,7 @@ mod config;
 mod development;
 mod exit;
 mod failure;
+mod file_limit;
 mod logging;
 mod modules;
 mod rotation;

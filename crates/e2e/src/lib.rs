@@ -1,7 +1,7 @@
 //! What the end-to-end tests share: real processes, plain curl, scrapes, forged tokens, bounded waiting.
 //!
 //! [`up`] runs `artstore up`, [`parts`] each module by itself, [`process`] any command of the binary. [`curl`] is the client
-//! and [`wire`] one that does what curl would not. [`scrape`] reads `/metrics`, [`contract`] is what a scrape must hold,
+//! and [`wire`] one that does what curl would not, [`handshake`] one that measures, or says nothing. [`scrape`] reads `/metrics`, [`contract`] is what a scrape must hold,
 //! [`token`] makes tokens that the Admin Module never would, [`certificates`] a CA, [`payload`] files; [`poll`] waits. A helper
 //! that cannot do its work fails the test.
 #![expect(
@@ -14,6 +14,7 @@
 pub mod certificates;
 pub mod contract;
 pub mod curl;
+pub mod handshake;
 pub mod issuer;
 pub mod parts;
 pub mod payload;
@@ -34,4 +35,10 @@ pub fn big() -> bool {
 #[must_use]
 pub fn soak() -> bool {
     std::env::var_os("ARTSTORE_E2E_SOAK").is_some_and(|value| value == "1")
+}
+
+/// Whether the long runs of TLS are asked for: `ARTSTORE_TLS_SOAK=1`.
+#[must_use]
+pub fn tls_soak() -> bool {
+    std::env::var_os("ARTSTORE_TLS_SOAK").is_some_and(|value| value == "1")
 }

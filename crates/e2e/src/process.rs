@@ -126,7 +126,7 @@ impl Running {
     /// When the process is gone.
     #[must_use]
     pub fn peak_memory(&self) -> u64 {
-        self.memory("VmHWM:")
+        self.status("VmHWM:")
     }
 
     /// Lets the peak start again from what is resident now.
@@ -137,7 +137,16 @@ impl Running {
         std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").unwrap();
     }
 
-    fn memory(&self, field: &str) -> u64 {
+    /// What is resident now, in bytes.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    fn status(&self, field: &str) -> u64 {
         let status = read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024

@@ -5,6 +5,7 @@ use crate::authentication;
 use crate::commands::config::{ModuleName, read};
 use crate::config::Values;
 use crate::failure::Failure;
+use crate::file_limit;
 use crate::logging;
 use crate::modules::{open_admin, start_admin, start_element, start_ingester};
 use crate::signals::StopSignals;
@@ -48,6 +49,7 @@ pub(super) struct CommonArgs {
 pub(crate) async fn run(module: ModuleName, args: &ServeArgs) -> Result<(), Failure> {
     let values = read(module, &args.config, &args.set)?;
     start_logging(&values)?;
+    file_limit::raise();
     let mut signals = StopSignals::catch()?;
     let mut running = match module {
         ModuleName::Admin => admin(&values).await?,

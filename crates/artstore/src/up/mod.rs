@@ -5,6 +5,7 @@ mod data;
 use crate::assemble::{AuthPlan, Listeners, Running, TlsPlan, address_of, bind};
 use crate::development::{Certificates, certificates};
 use crate::failure::Failure;
+use crate::file_limit;
 use crate::logging;
 use crate::modules::{open_admin, start_admin, start_element, start_ingester};
 use crate::signals::StopSignals;
@@ -96,6 +97,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     let for_people = if std::io::stderr().is_terminal() { logging::Format::Text } else { logging::Format::Json };
     logging::start(&args.log_level, args.log_format.unwrap_or(for_people))
         .map_err(|error| Failure::failed(format!("logging: {error}")))?;
+    file_limit::raise();
     let mut signals = StopSignals::catch()?;
     let data = DataDir::open(&args.data)?;
     let certificates = certificates(&data.join("tls"), &[])?;

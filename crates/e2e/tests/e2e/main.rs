@@ -10,5 +10,6 @@ mod memory;
 mod methods;
 mod path;
 mod shutdown;
+mod silence;
 mod truth;
 mod unavailable;

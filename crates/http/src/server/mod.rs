@@ -23,6 +23,10 @@ use tokio_util::task::TaskTracker;
 pub const PLAIN_HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
 content-length: 52\r\nconnection: close\r\n\r\nThis port speaks TLS: use an https:// URL instead.\r\n";
 
+/// Connections that the kernel may keep until they are accepted (it keeps no more than `net.core.somaxconn`). Beyond it a
+/// client's first packet is lost, and it waits for a second before it sends another.
+const BACKLOG: i32 = 4096;
+
 /// How long `accept` pauses after it failed; the usual cause, no file descriptors left, does not go away at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -175,6 +179,9 @@ impl<C: Clock> Server<C> {
     /// the drain time-out is over.
     pub async fn serve(self, shutdown: CancellationToken) -> Drained {
         let Self { listener, acceptor, context } = self;
+        if let Err(error) = rustix::net::listen(&listener, BACKLOG) {
+            tracing::debug!(%error, "the listener's queue is as long as it was");
+        }
         let context = Arc::new(Context { shutdown, ..context });
         let tasks = TaskTracker::new();
         accept(&listener, acceptor.as_ref(), &context, &tasks).await;
