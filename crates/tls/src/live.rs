@@ -188,3 +188,24 @@ impl Line {
         is_first
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_entries_as_connections() {
+        let live = Live::default();
+        let first = live.admit("first", 0).unwrap();
+        let second = live.admit("second", 0).unwrap();
+        drop(first);
+        let mut generation = 0;
+        let found: Vec<_> = live.change(|now| generation = now).iter().map(|entry| entry.peer).collect();
+        assert_eq!((found, generation), (vec!["second"], 1));
+        assert_eq!(live.admit("late", 0).unwrap_err(), "late");
+        let late = live.admit("late", 1).unwrap();
+        assert_eq!((second.peer(), late.peer()), (&"second", &"late"));
+        drop((second, late));
+        assert_eq!(live.change(|_| {}).len(), 0);
+    }
+}

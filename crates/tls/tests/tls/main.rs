@@ -8,6 +8,7 @@ mod faults;
 mod fixture;
 mod late_refusal;
 mod listener;
+mod live;
 mod monitor;
 mod resumption;
 mod reload;
