@@ -77,7 +77,7 @@ where
         tokio::spawn(async move {
             if let Some(mut stream) = handshake.await {
                 // The client's end, in whichever way, and ours.
-                stream.read(&mut [0; 16]).await.ok();
+                stream.read_u8().await.ok();
                 stream.shutdown().await.ok();
             }
         });

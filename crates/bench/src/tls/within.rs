@@ -3,6 +3,7 @@
 use super::counts::{Case, Side};
 use super::material::{Files, Kind, server_name};
 use super::{events, material};
+use rustls::server::Acceptor;
 use rustls::{ClientConfig, HandshakeKind};
 use std::error::Error;
 use std::future::Future;
@@ -12,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
 
 /// Handshakes before those that are counted: the first one cannot be a resumed one, and sets up what stays.
 const BEFORE: u32 = 20;
@@ -33,6 +34,19 @@ pub fn run(case: Case, count: u32) -> Result<(), Box<dyn Error>> {
             let accept = move |tcp| {
                 let acceptor = acceptor.clone();
                 async move { acceptor.accept(tcp).await.map(drop).is_ok() }
+            };
+            meetings(files.client(kind)?, kind, count, accept)
+        }
+        Side::Phases => {
+            let config = Arc::clone(files.bare(kind)?.config());
+            let accept = move |tcp| {
+                let config = Arc::clone(&config);
+                async move {
+                    match LazyConfigAcceptor::new(Acceptor::default(), tcp).await {
+                        Ok(start) => start.into_stream(config).await.map(drop).is_ok(),
+                        Err(_) => false,
+                    }
+                }
             };
             meetings(files.client(kind)?, kind, count, accept)
         }
