@@ -85,7 +85,10 @@ pub use metrics::{
     CertificateMetrics, ConnectorMetrics, CutReason, ListenerMetrics, Negotiated, ReloadMetrics, ReloadReason, Verdict,
 };
 pub use monitor::{CHECK_INTERVAL, CertificateMonitor, WatchedFile};
-pub use names::{Protocol, cipher_suite_name, known_cipher_suites, parse_cipher_suite, protocol_name};
+pub use names::{
+    Protocol, cipher_suite_name, group_name, known_cipher_suites, known_groups, parse_cipher_suite, parse_group,
+    protocol_name,
+};
 pub use policy::{Policy, PolicyError};
 pub use problem::{CRITICAL_DAYS, Problem, Urgency, WARN_DAYS, problems};
 pub use reload::{Change, Loaded, RELOAD_INTERVAL, ReloadFiles, ReloadTrigger, Reloader, Reloads};

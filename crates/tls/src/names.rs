@@ -1,7 +1,7 @@
 //! Names of protocol versions and cipher suites: IANA's in metrics and logs, OpenSSL's understood in configuration.
 
 use artstore_metrics::label_enum;
-use rustls::{CipherSuite, ProtocolVersion};
+use rustls::{CipherSuite, NamedGroup, ProtocolVersion};
 
 label_enum! {
     /// A TLS protocol version.
@@ -101,6 +101,37 @@ pub fn known_cipher_suites() -> impl Iterator<Item = &'static str> {
     SUITES.iter().map(|(_, iana, _)| *iana)
 }
 
+/// Number, IANA name and another known name of every key-exchange group that can be enabled.
+const GROUPS: [(NamedGroup, &str, &str); 7] = [
+    (NamedGroup::X25519MLKEM768, "X25519MLKEM768", "X25519MLKEM768"),
+    (NamedGroup::secp256r1MLKEM768, "SecP256r1MLKEM768", "SecP256r1MLKEM768"),
+    (NamedGroup::X25519, "x25519", "Curve25519"),
+    (NamedGroup::secp256r1, "secp256r1", "P-256"),
+    (NamedGroup::secp384r1, "secp384r1", "P-384"),
+    (NamedGroup::MLKEM768, "MLKEM768", "MLKEM768"),
+    (NamedGroup::MLKEM1024, "MLKEM1024", "MLKEM1024"),
+];
+
+/// IANA's name of a key-exchange group; rustls' own for one that cannot be enabled here, `unknown` if it has none either.
+#[must_use]
+pub fn group_name(group: NamedGroup) -> &'static str {
+    let known = GROUPS.iter().find(|(number, _, _)| *number == group).map(|(_, iana, _)| *iana);
+    known.or_else(|| group.as_str()).unwrap_or("unknown")
+}
+
+/// The key-exchange group with this name, IANA's or NIST's, in any case.
+#[must_use]
+pub fn parse_group(name: &str) -> Option<NamedGroup> {
+    let wanted = name.trim();
+    let is_wanted = |known: &str| known.eq_ignore_ascii_case(wanted);
+    GROUPS.iter().find(|(_, iana, other)| is_wanted(iana) || is_wanted(other)).map(|(number, _, _)| *number)
+}
+
+/// IANA's names of all key-exchange groups that can be enabled.
+pub fn known_groups() -> impl Iterator<Item = &'static str> {
+    GROUPS.iter().map(|(_, iana, _)| *iana)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,5 +169,28 @@ mod tests {
         assert_eq!(cipher_suite_name(CipherSuite::TLS_RSA_WITH_AES_128_CBC_SHA), "TLS_RSA_WITH_AES_128_CBC_SHA");
         assert_eq!(cipher_suite_name(CipherSuite::Unknown(0xfafa)), "unknown");
         assert_eq!(known_cipher_suites().count(), 9);
+    }
+
+    /// Whatever can be enabled has IANA's name, by which it is found.
+    #[test]
+    fn every_group_of_the_provider_is_known() {
+        let all = rustls::crypto::aws_lc_rs::ALL_KX_GROUPS;
+        assert_eq!(all.len(), GROUPS.len());
+        for group in all {
+            let name = group_name(group.name());
+            assert!(known_groups().any(|known| known == name), "{name}");
+            assert_eq!(parse_group(&name.to_uppercase()), Some(group.name()));
+        }
+        // From IANA's registry of supported groups.
+        for (number, name) in [(0x0017, "secp256r1"), (0x0018, "secp384r1"), (0x001d, "x25519"), (0x0201, "MLKEM768")] {
+            assert_eq!(group_name(NamedGroup::from(number)), name);
+        }
+        for (number, name) in [(0x0202, "MLKEM1024"), (0x11eb, "SecP256r1MLKEM768"), (0x11ec, "X25519MLKEM768")] {
+            assert_eq!(group_name(NamedGroup::from(number)), name);
+        }
+        assert_eq!(parse_group(" p-256 "), Some(NamedGroup::secp256r1));
+        assert_eq!(parse_group("secp521r1"), None);
+        assert_eq!(group_name(NamedGroup::secp521r1), "secp521r1");
+        assert_eq!(group_name(NamedGroup::Unknown(0xfafa)), "unknown");
     }
 }

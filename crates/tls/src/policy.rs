@@ -1,10 +1,10 @@
-//! Which protocol versions and cipher suites may be negotiated.
+//! Which protocol versions, cipher suites and key-exchange groups may be negotiated.
 
 use crate::Protocol;
-use crate::names::{cipher_suite_name, known_cipher_suites, parse_cipher_suite};
+use crate::names::{cipher_suite_name, group_name, known_cipher_suites, known_groups, parse_cipher_suite, parse_group};
 use artstore_metrics::LabelValue as _;
-use rustls::crypto::CryptoProvider;
-use rustls::{CipherSuite, SupportedCipherSuite, SupportedProtocolVersion, version};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::{CipherSuite, NamedGroup, SupportedCipherSuite, SupportedProtocolVersion, version};
 use std::sync::Arc;
 
 /// Why a policy cannot be made.
@@ -24,13 +24,26 @@ pub enum PolicyError {
     /// None of the suites belongs to an enabled protocol version.
     #[error("none of the cipher suites belongs to {0} or later")]
     NoSuite(Protocol),
+    /// A name that is neither IANA's nor NIST's for a key-exchange group that can be enabled.
+    #[error("unknown key-exchange group {name:?}; known: {known}")]
+    UnknownGroup {
+        /// What was asked for.
+        name: String,
+        /// All known groups, comma-separated.
+        known: String,
+    },
+    /// None of the groups can be used with this version, which is enabled.
+    #[error("none of the key-exchange groups can be used with {0}")]
+    NoGroup(Protocol),
 }
 
-/// The versions and suites that may be negotiated. The default is TLS 1.3 alone, with all its suites.
+/// The versions, suites and key-exchange groups that may be negotiated. The default is TLS 1.3 alone, with all its suites, and
+/// the post-quantum hybrid X25519MLKEM768 before x25519, secp256r1 and secp384r1.
 #[derive(Clone, PartialEq)]
 pub struct Policy {
     minimum: Protocol,
     suites: Vec<SupportedCipherSuite>,
+    groups: Vec<NamedGroup>,
 }
 
 impl Policy {
@@ -58,7 +71,34 @@ impl Policy {
         };
         let all = rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES;
         let suites: Vec<SupportedCipherSuite> = all.iter().copied().filter(is_enabled).collect();
-        if suites.is_empty() { Err(PolicyError::NoSuite(minimum)) } else { Ok(Self { minimum, suites }) }
+        if suites.is_empty() {
+            return Err(PolicyError::NoSuite(minimum));
+        }
+        Ok(Self { minimum, suites, groups: default_groups() })
+    }
+
+    /// The same with these key-exchange groups, best first, named as IANA or NIST names them.
+    ///
+    /// # Errors
+    /// If a name is unknown, or an enabled version is left without a group.
+    pub fn with_groups(self, names: &[String]) -> Result<Self, PolicyError> {
+        let mut groups = Vec::new();
+        for name in names {
+            let known = || known_groups().collect::<Vec<_>>().join(", ");
+            let group =
+                parse_group(name).ok_or_else(|| PolicyError::UnknownGroup { name: name.clone(), known: known() })?;
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+        let policy = Self { groups, ..self };
+        for version in policy.versions() {
+            if !policy.kx_groups().any(|group| group.usable_for_version(version.version)) {
+                let protocol = Protocol::from_rustls(version.version).unwrap_or(policy.minimum);
+                return Err(PolicyError::NoGroup(protocol));
+            }
+        }
+        Ok(policy)
     }
 
     /// The lowest version that may be negotiated.
@@ -77,10 +117,24 @@ impl Policy {
         self.suites.iter().position(|enabled| enabled.suite() == suite)
     }
 
-    /// The one crypto provider, with the enabled suites only.
+    /// Every enabled key-exchange group by IANA name, best first.
+    pub fn groups(&self) -> impl Iterator<Item = &'static str> {
+        self.groups.iter().map(|group| group_name(*group))
+    }
+
+    fn kx_groups(&self) -> impl Iterator<Item = &'static dyn SupportedKxGroup> {
+        let all = rustls::crypto::aws_lc_rs::ALL_KX_GROUPS;
+        self.groups.iter().filter_map(|group| all.iter().find(|known| known.name() == *group).copied())
+    }
+
+    /// The one crypto provider, with the enabled suites and groups only.
     pub(crate) fn provider(&self) -> Arc<CryptoProvider> {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
-        Arc::new(CryptoProvider { cipher_suites: self.suites.clone(), ..provider })
+        Arc::new(CryptoProvider {
+            cipher_suites: self.suites.clone(),
+            kx_groups: self.kx_groups().collect(),
+            ..provider
+        })
     }
 
     /// The versions that have a suite, newest first.
@@ -104,6 +158,7 @@ impl Default for Policy {
         Self {
             minimum: Protocol::Tls13,
             suites: suites.filter(|suite| protocol_of(suite) == Protocol::Tls13).collect(),
+            groups: default_groups(),
         }
     }
 }
@@ -111,8 +166,17 @@ impl Default for Policy {
 impl std::fmt::Debug for Policy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let suites: Vec<&str> = self.suites().map(|(_, name)| name).collect();
-        f.debug_struct("Policy").field("minimum", &self.minimum).field("suites", &suites).finish()
+        let groups: Vec<&str> = self.groups().collect();
+        f.debug_struct("Policy")
+            .field("minimum", &self.minimum)
+            .field("suites", &suites)
+            .field("groups", &groups)
+            .finish()
     }
+}
+
+fn default_groups() -> Vec<NamedGroup> {
+    rustls::crypto::aws_lc_rs::DEFAULT_KX_GROUPS.iter().map(|group| group.name()).collect()
 }
 
 fn protocol_of(suite: &SupportedCipherSuite) -> Protocol {

@@ -54,3 +54,17 @@ async fn the_common_application_protocol_is_known_to_both() {
     assert_eq!(near.unwrap().connection().alpn(), Some(&b"h2"[..]));
     assert_eq!(far.unwrap().alpn(), Some(&b"h2"[..]));
 }
+
+/// The group of the handshake is one that both allow; without one there is no handshake.
+#[tokio::test]
+async fn key_exchange_groups_are_kept_to() {
+    let world = World::new();
+    let only = |name: &str| Policy::default().with_groups(&[name.to_owned()]).unwrap();
+    let of = |policy| server(AcceptorSettings { policy, ..AcceptorSettings::new(world.server()) });
+    let by = |policy| client(ConnectorSettings { policy, ..world.settings() });
+    let (near, far) = meet(&by(only("secp384r1")), &of(only("x25519"))).await;
+    assert_eq!(near.unwrap_err().kind(), TlsErrorType::CipherMismatch);
+    assert_eq!(far.unwrap_err().kind(), TlsErrorType::CipherMismatch);
+    let (near, _far) = meet(&by(only("secp384r1")), &of(Policy::default())).await;
+    near.unwrap();
+}

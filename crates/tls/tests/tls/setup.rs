@@ -194,3 +194,22 @@ fn the_authority_says_what_it_cannot_do() {
     let nameless = Leaf::client("leaf", now()).names(&["ünïcode"]);
     assert!(matches!(world.ca.issue("leaf", &nameless), Err(DevCaError::Certificate(_))));
 }
+
+#[test]
+fn key_exchange_groups_are_enabled_by_name_in_order() {
+    let groups = |policy: &Policy| policy.groups().map(str::to_owned).collect::<Vec<_>>();
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(groups(&Policy::default()), ["X25519MLKEM768", "x25519", "secp256r1", "secp384r1"]);
+    let policy = Policy::default().with_groups(&names(&["P-384", "X25519", "secp384r1"])).unwrap();
+    assert_eq!(groups(&policy), ["secp384r1", "x25519"]);
+    assert_ne!(policy, Policy::default());
+    let unknown = Policy::default().with_groups(&names(&["x25519", "x448"])).unwrap_err();
+    let known = "X25519MLKEM768, SecP256r1MLKEM768, x25519, secp256r1, secp384r1, MLKEM768, MLKEM1024";
+    assert_eq!(unknown.to_string(), format!("unknown key-exchange group \"x448\"; known: {known}"));
+    assert_eq!(Policy::default().with_groups(&[]).unwrap_err(), PolicyError::NoGroup(Protocol::Tls13));
+    // What only TLS 1.3 knows leaves nothing for TLS 1.2.
+    let hybrid = names(&["X25519MLKEM768"]);
+    let older = Policy::new(Protocol::Tls12, None).unwrap();
+    assert_eq!(older.with_groups(&hybrid).unwrap_err(), PolicyError::NoGroup(Protocol::Tls12));
+    assert_eq!(groups(&Policy::default().with_groups(&hybrid).unwrap()), ["X25519MLKEM768"]);
+}
