@@ -1,5 +1,6 @@
 //! Accepts TLS connections: two phases under one deadline, timed apart, classified, and closed so that alerts arrive.
 
+use crate::allowed::AllowedClients;
 use crate::connector::negotiated;
 use crate::error::{CertificateAnswer, FoundBy, TlsError, TlsErrorType};
 use crate::hello::{self, Recorder};
@@ -11,7 +12,7 @@ use crate::policy::Policy;
 use crate::server_stream::{ClientChain, ServerStream};
 use crate::sessions::{Limits, Sessions, Visit};
 use crate::time_source::ClockTime;
-use crate::verify::ClientJudge;
+use crate::verify::{ClientJudge, REFUSED_IDENTITY};
 use arc_swap::ArcSwap;
 use artstore_metrics::{Clock, SystemClock};
 use rustls::ServerConfig;
@@ -19,6 +20,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::UnixTime;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -46,6 +48,9 @@ pub struct AcceptorSettings {
     pub identity: Identity,
     /// Whether clients are asked for theirs; they are not by default.
     pub client_auth: ClientAuth,
+    /// Which of the clients with a good certificate are let in; all of them by default. Who may do without a certificate, and
+    /// does, is not asked.
+    pub allowed_clients: Option<AllowedClients>,
     /// Versions and suites; the same that the metrics were made for.
     pub policy: Policy,
     /// Limit from accepting a connection to the end of its handshake; 10 s by default.
@@ -69,6 +74,7 @@ impl AcceptorSettings {
         Self {
             identity,
             client_auth: ClientAuth::None,
+            allowed_clients: None,
             policy: Policy::default(),
             handshake_timeout: Duration::from_secs(10),
             alpn: Vec::new(),
@@ -113,7 +119,7 @@ impl Constant {
     /// These demands on clients, with sessions of their own.
     fn current<C: Clock>(
         &self,
-        auth: ClientAuth,
+        (auth, allowed): (ClientAuth, Option<AllowedClients>),
         judge: ClientJudge,
         metrics: &ListenerMetrics,
         clock: &C,
@@ -127,7 +133,7 @@ impl Constant {
         config.alpn_protocols.clone_from(&self.alpn);
         let sessions = Arc::new(Sessions::new(self.sessions, clock.clone()));
         config.session_storage = Arc::clone(&sessions) as _;
-        Ok(Current { auth, config: Arc::new(config), sessions, judge, generation: 0 })
+        Ok(Current { auth, allowed, config: Arc::new(config), sessions, judge, generation: 0 })
     }
 }
 
@@ -135,6 +141,7 @@ impl Constant {
 #[derive(Debug)]
 struct Current<C> {
     auth: ClientAuth,
+    allowed: Option<AllowedClients>,
     config: Arc<ServerConfig>,
     sessions: Arc<Sessions<C>>,
     judge: ClientJudge,
@@ -176,7 +183,8 @@ impl<C: Clock> Acceptor<C> {
             return Err(SetupError::PolicyMismatch);
         }
         let provider = settings.policy.provider();
-        let judge = ClientJudge::new(&settings.client_auth, &provider)?;
+        let allowed = settings.allowed_clients;
+        let judge = ClientJudge::new(&settings.client_auth, allowed.as_ref(), &provider)?;
         let constant = Constant {
             provider,
             policy: settings.policy,
@@ -184,7 +192,8 @@ impl<C: Clock> Acceptor<C> {
             identity: Arc::new(SwappingResolver(ArcSwap::new(settings.identity.into_key()))),
             sessions: Limits { count: settings.session_limit, lifetime: settings.session_lifetime },
         };
-        let current = constant.current(settings.client_auth, judge, &metrics, &clock)?;
+        let current = constant.current((settings.client_auth, allowed), judge, &metrics, &clock)?;
+        metrics.allow(current.allowed.as_ref());
         let shared = Shared {
             current: ArcSwap::from_pointee(current),
             constant,
@@ -212,8 +221,27 @@ impl<C: Clock> Acceptor<C> {
     /// If clients would be verified against nothing, or rustls refuses the settings; then nothing has changed.
     pub fn set_client_auth(&self, auth: ClientAuth) -> Result<usize, SetupError> {
         let _one_at_a_time = self.shared.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let judge = ClientJudge::new(&auth, &self.shared.constant.provider)?;
-        let current = self.shared.constant.current(auth, judge.clone(), &self.metrics, &self.clock)?;
+        let allowed = self.shared.current.load().allowed.clone();
+        self.change(auth, allowed)
+    }
+
+    /// Lets in only these of the clients with a good certificate from now on, or all of them. What that means for sessions and
+    /// connections is as for [`set_client_auth`](Self::set_client_auth).
+    ///
+    /// # Errors
+    /// If clients are not asked for a certificate, or rustls refuses the settings; then nothing has changed.
+    pub fn set_allowed_clients(&self, allowed: Option<AllowedClients>) -> Result<usize, SetupError> {
+        let _one_at_a_time = self.shared.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let auth = self.client_auth();
+        self.change(auth, allowed)
+    }
+
+    /// Puts these demands into force, while nobody else does that.
+    fn change(&self, auth: ClientAuth, allowed: Option<AllowedClients>) -> Result<usize, SetupError> {
+        let constant = &self.shared.constant;
+        let judge = ClientJudge::new(&auth, allowed.as_ref(), &constant.provider)?;
+        let current = constant.current((auth, allowed), judge.clone(), &self.metrics, &self.clock)?;
+        self.metrics.allow(current.allowed.as_ref());
         let live = self.shared.live.change(|generation| {
             self.shared.current.store(Arc::new(Current { generation, ..current }));
         });
@@ -342,6 +370,9 @@ impl<C: Clock> Acceptor<C> {
         };
         let active = self.metrics.connection(negotiated.protocol);
         span.succeeded(negotiated, self.clock.monotonic());
+        if let (Some(allowed), Some(leaf)) = (&self.shared.current.load().allowed, membership.peer().first()) {
+            allowed.rule_for(leaf).into_iter().for_each(|rule| self.metrics.identity_allowed(rule));
+        }
         Ok(ServerStream::new(stream, negotiated, membership, active))
     }
 }
@@ -398,12 +429,10 @@ impl<C: Clock> PendingHandshake<C> {
         let Self { acceptor, start, span, peer, deadline } = self;
         let current = acceptor.shared.current.load_full();
         let (config, visit) = current.for_one();
-        let handshake = start.into_stream(config).into_fallible();
+        let handshake = explained(start.into_stream(config));
         let admitted = match tokio::time::timeout_at(deadline, handshake).await {
             Ok(Ok(stream)) => acceptor.admitted(stream, current, visit.as_deref()),
-            Ok(Err((error, tcp))) => {
-                Err(Failure { error: TlsError::from_io(&error, CertificateAnswer::NotRequested), tcp: Some(tcp) })
-            }
+            Ok(Err(failure)) => Err(failure),
             Err(_) => Err(Failure { error: TlsError::timeout("the client's part of the handshake"), tcp: None }),
         };
         let failure = match admitted {
@@ -418,6 +447,23 @@ impl<C: Clock> std::fmt::Debug for PendingHandshake<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PendingHandshake").field("peer", &self.peer).finish_non_exhaustive()
     }
+}
+
+/// The handshake, with an error that says whom the list of allowed clients does not name.
+async fn explained(handshake: tokio_rustls::Accept<TcpStream>) -> Result<server::TlsStream<TcpStream>, Failure> {
+    let handshake = async {
+        handshake.into_fallible().await.map_err(|(error, tcp)| {
+            let error = match REFUSED_IDENTITY.with(RefCell::take) {
+                Some(identity) => {
+                    let detail = format!("not among the allowed clients: {identity}");
+                    TlsError::new(TlsErrorType::CertInvalid, FoundBy::Local, detail)
+                }
+                None => TlsError::from_io(&error, CertificateAnswer::NotRequested),
+            };
+            Failure { error, tcp: Some(tcp) }
+        })
+    };
+    REFUSED_IDENTITY.scope(RefCell::default(), handshake).await
 }
 
 /// A complete handshake, and its place among the live connections.

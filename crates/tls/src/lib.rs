@@ -44,6 +44,7 @@
 //! ```
 
 mod acceptor;
+mod allowed;
 mod certificate;
 mod client_stream;
 mod connector;
@@ -70,6 +71,7 @@ mod verify;
 mod watch;
 
 pub use acceptor::{Acceptor, AcceptorSettings, ClientAuth, PendingHandshake};
+pub use allowed::{AllowedClients, AllowedClientsError};
 pub use certificate::{CertType, CertificateInfo, PeerCertificate, Profile};
 pub use client_stream::{ClientConnectionState, ClientStream};
 pub use connector::{Connector, ConnectorSettings};

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod handshakes;
+mod identities;
 mod reload;
 
 pub use certificates::CertificateMetrics;
@@ -96,6 +97,7 @@ const CIPHER_SUITE: Label =
     Label::open("cipher_suite", "the enabled suites by IANA name, each with its own protocol version only");
 const SUBJECT: Label = Label::open("subject", "the certificates loaded; RFC 4514 strings");
 const FINGERPRINT: Label = Label::open("fingerprint", "the certificates loaded; SHA-256 in hexadecimal");
+const IDENTITY: Label = Label::open("identity", "the rules of the list of allowed clients, and other");
 const BUCKETS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0];
 const OUTCOME: &[Label] = &[Outcome::<TlsErrorType>::STATUS, TlsErrorType::OR_EMPTY];
 const PROTOCOL: &[Label] = &[Protocol::LABEL];
@@ -245,6 +247,13 @@ pub const SERVER_CONNECTIONS_CUT: Family = Family::counter(
 )
 .labels(&[CutReason::LABEL]);
 
+/// Clients by the rule that allows them.
+pub const SERVER_CLIENT_IDENTITY: Family = Family::counter(
+    "tls_server_client_identity_total",
+    "Clients let in by each rule of the list of allowed clients, and clients refused because none names them (other).",
+)
+.labels(&[IDENTITY]);
+
 /// All families of this crate.
 pub const FAMILIES: &[&Family] = &[
     &HANDSHAKE_DURATION,
@@ -276,6 +285,7 @@ pub const FAMILIES: &[&Family] = &[
     &SERVER_CIPHER_SUITE_USAGE,
     &SERVER_CERTIFICATE_VALIDATION,
     &SERVER_CONNECTIONS_CUT,
+    &SERVER_CLIENT_IDENTITY,
 ];
 
 impl From<TlsErrorType> for Verdict {

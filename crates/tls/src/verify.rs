@@ -1,6 +1,7 @@
 //! The verifiers and the certificate resolver around rustls' own: they note what happened.
 
 use crate::acceptor::ClientAuth;
+use crate::allowed::AllowedClients;
 use crate::crl::Revocation;
 use crate::error::{CertificateAnswer, classify_tls_error};
 use crate::identity::{SetupError, Trust, Verification};
@@ -12,7 +13,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -131,11 +133,19 @@ pub(crate) enum ClientJudge {
 
 impl ClientJudge {
     /// The judge for these demands, revocation lists included.
-    pub(crate) fn new(auth: &ClientAuth, provider: &Arc<CryptoProvider>) -> Result<Self, SetupError> {
-        let (trust, mandatory) = match auth {
-            ClientAuth::None => return Ok(Self::NotAsked),
-            ClientAuth::Optional(trust) => (trust, false),
-            ClientAuth::Required(trust) => (trust, true),
+    pub(crate) fn new(
+        auth: &ClientAuth,
+        allowed: Option<&AllowedClients>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, SetupError> {
+        let (trust, mandatory) = match (auth, allowed) {
+            (ClientAuth::None, Some(_)) => {
+                let reason = "a list of allowed clients is useless while clients are not asked for a certificate";
+                return Err(SetupError::Configuration(reason.to_owned()));
+            }
+            (ClientAuth::None, None) => return Ok(Self::NotAsked),
+            (ClientAuth::Optional(trust), _) => (trust, false),
+            (ClientAuth::Required(trust), _) => (trust, true),
         };
         let roots = match trust.verification() {
             Verification::Roots(roots) => Arc::clone(roots),
@@ -151,6 +161,10 @@ impl ClientJudge {
             None => builder,
         };
         let verifier = builder.build().map_err(|error| SetupError::Configuration(error.to_string()))?;
+        let verifier = match allowed {
+            Some(allowed) => Arc::new(AllowingVerifier { inner: verifier, allowed: allowed.clone() }),
+            None => verifier,
+        };
         Ok(Self::Asked { verifier, next_update: trust.revocation().and_then(Revocation::next_update) })
     }
 
@@ -287,7 +301,75 @@ impl ClientCertVerifier for CountingClientVerifier {
     ) -> Result<ClientCertVerified, Error> {
         let answer = self.inner.verify_client_cert(end_entity, intermediates, now);
         self.metrics.verdict(verdict(&answer));
+        if let Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)) = answer {
+            self.metrics.identity_refused();
+        }
         answer
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+tokio::task_local! {
+    /// Whom the list of allowed clients does not name, if the handshake of this task has failed for it: rustls' error, which
+    /// decides the alert, cannot carry it.
+    pub(crate) static REFUSED_IDENTITY: RefCell<Option<String>>;
+}
+
+/// Lets in only those whom a list names.
+#[derive(Debug)]
+struct AllowingVerifier {
+    inner: Arc<dyn ClientCertVerifier>,
+    allowed: AllowedClients,
+}
+
+impl ClientCertVerifier for AllowingVerifier {
+    fn offer_client_auth(&self) -> bool {
+        self.inner.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.inner.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
+        if self.allowed.rule_for(end_entity).is_some() {
+            return Ok(verified);
+        }
+        // Outside of a handshake there is nobody to tell.
+        let identity = AllowedClients::identity_of(end_entity);
+        REFUSED_IDENTITY.try_with(|refused| *refused.borrow_mut() = Some(identity)).ok();
+        Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
     }
 
     fn verify_tls12_signature(

@@ -33,7 +33,9 @@ pub fn examine_own(
     let moment = rustls::pki_types::UnixTime::since_unix_epoch(now.as_duration());
     let chain = identity.clone().into_key().cert.clone();
     let verdict = match purpose {
-        OwnUse::Client => ClientJudge::new(&ClientAuth::Required(trust.clone()), &provider)?.judge(&chain, moment),
+        OwnUse::Client => {
+            ClientJudge::new(&ClientAuth::Required(trust.clone()), None, &provider)?.judge(&chain, moment)
+        }
         OwnUse::Server => {
             let names = identity.certificates().first().map(|leaf| leaf.names.as_slice()).unwrap_or_default();
             match names.iter().find_map(|name| ServerName::try_from(name.clone()).ok()) {

@@ -1,5 +1,6 @@
 //! How handshakes are recorded, in both directions: drop-safe spans, and counts whose sums agree in every scrape.
 
+use super::identities::Identities;
 use super::{
     CIPHER_SUITE_USAGE, CONNECTION_REUSE, CONNECTIONS_ACTIVE, CONNECTIONS_CUT, CertificateMetrics, CutReason,
     HANDSHAKE_DURATION, HANDSHAKES, HANDSHAKES_UNSETTLED, PROTOCOL_USAGE, Reused, SERVER_CERTIFICATE_VALIDATION,
@@ -8,6 +9,7 @@ use super::{
     SERVER_PROTOCOL_USAGE, Verdict,
 };
 use crate::Protocol;
+use crate::allowed::AllowedClients;
 use crate::error::TlsErrorType;
 use crate::policy::Policy;
 use artstore_metrics::{
@@ -212,6 +214,7 @@ struct ListenerCells {
     cancelled: Counter,
     verdicts: Counter<Verdict>,
     cut: Counter<CutReason>,
+    identities: Identities,
 }
 
 impl ListenerMetrics {
@@ -225,6 +228,7 @@ impl ListenerMetrics {
             cancelled: registry.counter(&SERVER_HANDSHAKES_CANCELLED),
             verdicts: registry.counter(&SERVER_CERTIFICATE_VALIDATION),
             cut: registry.counter(&SERVER_CONNECTIONS_CUT),
+            identities: Identities::new(registry),
         }))
     }
 
@@ -242,6 +246,21 @@ impl ListenerMetrics {
     /// A client's certificate was verified.
     pub fn verdict(&self, verdict: Verdict) {
         self.0.verdicts.inc(verdict);
+    }
+
+    /// These clients are allowed from now on, or everybody.
+    pub(crate) fn allow(&self, allowed: Option<&AllowedClients>) {
+        self.0.identities.are(allowed.into_iter().flat_map(AllowedClients::rules));
+    }
+
+    /// A client was let in by this rule.
+    pub(crate) fn identity_allowed(&self, rule: &str) {
+        self.0.identities.allowed(rule);
+    }
+
+    /// A client with a good certificate was refused, for it is not allowed.
+    pub(crate) fn identity_refused(&self) {
+        self.0.identities.refused();
     }
 
     /// A connection was accepted and its handshake begins. If the span is dropped without an outcome, it was given up.

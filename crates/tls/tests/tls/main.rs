@@ -1,6 +1,7 @@
 //! TLS on real loopback sockets, with the exact metrics of every case.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod allowed_clients;
 mod alpn_and_versions;
 mod contract;
 mod examples;
