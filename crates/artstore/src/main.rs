@@ -50,6 +50,8 @@ enum Command {
     Download(Box<commands::download::DownloadArgs>),
     /// Print an access token.
     Token(Box<commands::token::TokenArgs>),
+    /// Find out why a module or a client cannot reach the others: who refuses whom, and what to do.
+    Doctor(Box<commands::doctor::DoctorArgs>),
     /// Look at certificates; make development ones.
     Certs(commands::certs::CertsArgs),
     /// Print the catalogue of metric families.
@@ -100,6 +102,7 @@ async fn run(command: Command) -> Exit {
         Command::Upload(args) => commands::upload::run(&args).await,
         Command::Download(args) => commands::download::run(&args).await,
         Command::Token(args) => commands::token::run(&args).await,
+        Command::Doctor(args) => commands::doctor::run(&args).await,
         Command::Certs(args) => report(commands::certs::run(args)),
         Command::Metrics(args) => report(commands::metrics::run(&args)),
         Command::Ops(args) => report(commands::metrics::run_ops(args)),

@@ -88,7 +88,8 @@ impl ConnectionArgs {
         Ok(connection.session(base, Limits { attempts, ..Limits::default() }))
     }
 
-    fn settings(&self, scope: Vec<String>) -> Result<ConnectSettings, String> {
+    /// What the flags and the environment say; on failure which of them is wrong.
+    pub(super) fn settings(&self, scope: Vec<String>) -> Result<ConnectSettings, String> {
         let admin = self
             .admin_url
             .iter()

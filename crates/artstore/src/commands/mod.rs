@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 pub(crate) mod certs;
 pub(crate) mod config;
 mod connection;
+pub(crate) mod doctor;
 pub(crate) mod download;
 pub(crate) mod keys;
 mod media;

@@ -5,6 +5,7 @@ mod bad_input;
 mod binding;
 mod contract;
 mod crash;
+mod doctor;
 mod interop;
 mod memory;
 mod methods;

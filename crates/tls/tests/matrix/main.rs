@@ -13,6 +13,7 @@ mod meeting;
 mod openssl;
 mod page;
 mod plan;
+mod runbook;
 mod skew;
 mod table;
 
