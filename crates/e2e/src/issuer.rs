@@ -30,7 +30,7 @@ impl Issuer {
     pub fn start(algorithm: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let authority = Authority::new(&folder.path().join("tls"), "a test's authority");
-        let Identity { certificate, key } = authority.identity("admin");
+        let Identity { certificate, key, .. } = authority.identity("admin");
         let [port, ops] = free_ports::<2>();
         let url = format!("https://127.0.0.1:{port}");
         let text = format!(

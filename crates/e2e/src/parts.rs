@@ -67,6 +67,8 @@ pub type More<'a> = &'a [(Part, &'a str)];
 pub struct Parts {
     /// Where everything listens.
     pub house: House,
+    /// Who signed the certificates of all.
+    pub authority: Authority,
     running: BTreeMap<Part, Running>,
     folder: TempDir,
 }
@@ -100,7 +102,7 @@ impl Parts {
         env.insert("ARTSTORE_CA_CERT".to_owned(), path(&authority.certificate));
         env.insert("ARTSTORE_CLIENT_CERT".to_owned(), path(&client.certificate));
         env.insert("ARTSTORE_CLIENT_KEY".to_owned(), path(&client.key));
-        let mut parts = Self { house: House { env }, running: BTreeMap::new(), folder };
+        let mut parts = Self { house: House { env }, authority, running: BTreeMap::new(), folder };
         parts.configure(Part::Admin, &module, None, more);
         let element = parts.account("an-element", "element");
         let ingester = parts.account("an-ingester", "ingester");
@@ -145,6 +147,18 @@ impl Parts {
     /// The same for a part that cannot become ready, since one that it needs is away: waits until it lives.
     pub fn restart_alone(&mut self, part: Part) {
         self.launch(part);
+    }
+
+    /// Starts a part again with these further lines in its file.
+    ///
+    /// # Panics
+    /// When it does not end well or does not start.
+    pub fn restart_with(&mut self, part: Part, lines: &str) {
+        let path = self.file(part, "toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, format!("{text}{lines}\n")).unwrap();
+        assert!(self.process(part).terminate().success());
+        self.restart(part);
     }
 
     /// Writes a file of this size in the scratch folder.

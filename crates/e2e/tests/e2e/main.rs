@@ -10,6 +10,7 @@ mod interop;
 mod memory;
 mod methods;
 mod path;
+mod reload;
 mod shutdown;
 mod silence;
 mod truth;

@@ -118,7 +118,11 @@ pub(crate) struct Server {
 }
 
 pub(crate) fn server(settings: AcceptorSettings) -> Server {
-    let registry = Registry::new();
+    server_in(settings, Registry::new())
+}
+
+/// A server that records in this registry.
+pub(crate) fn server_in(settings: AcceptorSettings, registry: Registry) -> Server {
     let metrics = ListenerMetrics::new(&registry, &settings.policy);
     Server { acceptor: Acceptor::new(settings, metrics, clock()).unwrap(), registry }
 }

@@ -3,7 +3,9 @@
 use crate::fixture::*;
 use artstore_metrics::{Registry, TestClock, UnixTime};
 use artstore_tls::dev::{DevCa, Leaf};
-use artstore_tls::{CertType, CertificateMetrics, CertificateMonitor, WatchedFile};
+use artstore_tls::{
+    CertType, CertificateMetrics, CertificateMonitor, IdentityFiles, ReloadFiles, ReloadMetrics, Reloader, WatchedFile,
+};
 use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -168,4 +170,77 @@ async fn checks_hourly_until_cancelled() {
     shutdown.cancel();
     quick.run(shutdown).await;
     assert_eq!(watch.verdicts("valid"), 3.0);
+}
+
+/// What is fine is logged once, and again only after it was not; the verdict is counted at every check.
+#[tokio::test(start_paused = true)]
+async fn what_is_fine_is_logged_once() {
+    let dir = TempDir::new().unwrap();
+    let ca = authority(&dir);
+    let files = ca.issue("leaf", &Leaf::client("leaf", START).valid(START, START.plus(DAY * 31))).unwrap();
+    let watch = Watch::new();
+    let monitor = watch.monitor(&[(files.cert.clone(), CertType::Client)]);
+    let levels = || -> Vec<String> {
+        let lines = logged(|| monitor.check());
+        lines.iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!((levels(), levels()), (vec!["INFO".to_owned()], vec![]));
+    tokio::time::advance(DAY * 2).await;
+    assert_eq!((levels(), levels()), (vec!["WARN".to_owned()], vec!["WARN".to_owned()]));
+    ca.issue("leaf", &Leaf::client("leaf", START)).unwrap();
+    assert_eq!((levels(), levels()), (vec!["INFO".to_owned()], vec![]));
+    assert_eq!(watch.verdicts("valid"), 6.0);
+}
+
+/// One verdict, `invalid`, and one line that says what is wrong and what to do.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_serve_its_purpose_is_said() {
+    let dir = TempDir::new().unwrap();
+    let ca = authority(&dir);
+    let server = ca.issue("server", &Leaf::server("server", START)).unwrap();
+    let client = ca.issue("client", &Leaf::client("client", START)).unwrap();
+    let mismatched = IdentityFiles { cert: server.cert.clone(), key: client.key.clone() };
+    let weak = dir.path().join("weak.pem");
+    std::fs::write(&weak, include_str!("weak.pem")).unwrap();
+    for (file, what) in [
+        (WatchedFile::identity(&mismatched, CertType::Server), "the private key does not belong to the certificate"),
+        (WatchedFile::identity(&client, CertType::Server), "may not be a TLS server's"),
+        (WatchedFile::identity(&server, CertType::Client), "may not be a TLS client's"),
+        (WatchedFile::bundle(server.cert.clone()), "the certificate is not an authority's"),
+        (WatchedFile { path: weak, cert_type: CertType::Server, key: None }, "the key is weak"),
+    ] {
+        let watch = Watch::new();
+        let monitor = CertificateMonitor::new(vec![file], watch.metrics.clone(), watch.clock.clone());
+        let lines = logged(|| monitor.check());
+        assert_eq!((lines.len(), watch.verdicts("invalid")), (1, 1.0), "{what}: {lines:?}");
+        assert_eq!(watch.registry.sum_of("tls_certificate_validation_total", &[]), 1.0, "{what}");
+        assert!(lines[0].starts_with("ERROR artstore_tls::monitor: certificate cannot be used: "), "{lines:?}");
+        assert!(lines[0].contains(what), "{lines:?}");
+    }
+}
+
+/// Beside a reloader it checks after each reload, and shows nothing of its own.
+#[tokio::test(start_paused = true)]
+async fn beside_a_reloader_it_checks_after_each_reload() {
+    let dir = TempDir::new().unwrap();
+    let ca = authority(&dir);
+    let files = ca.issue("leaf", &Leaf::server("leaf", START)).unwrap();
+    let watch = Watch::new();
+    let reload_files = ReloadFiles { server: Some(files.clone()), ..ReloadFiles::default() };
+    let metrics = ReloadMetrics::new(&watch.registry, watch.clock.clone());
+    let (reloader, _) = Reloader::load(&reload_files, metrics, watch.metrics.clone(), watch.clock.clone()).unwrap();
+    let monitor = watch.monitor(&[(files.cert, CertType::Server)]).beside(reloader.reloads());
+    let shutdown = CancellationToken::new();
+    let both = [tokio::spawn(monitor.run(shutdown.clone())), tokio::spawn(reloader.run(|_| Ok(0), shutdown.clone()))];
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(watch.verdicts("valid"), 1.0);
+    ca.issue("leaf", &Leaf::server("leaf", START).valid(START, START.plus(DAY * 50))).unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(watch.verdicts("valid"), 2.0);
+    let days = watch.registry.sum_of("tls_certificate_expiry_days", &[("cert_type", "server")]);
+    assert!((49.9..50.0).contains(&days), "{days}");
+    shutdown.cancel();
+    for task in both {
+        task.await.unwrap();
+    }
 }

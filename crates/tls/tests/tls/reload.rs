@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 const START: UnixTime = UnixTime::from_secs(2_000_000_000);
 const NAMES: [&str; 4] = ["tls.crt", "tls.key", "ca.crt", "crl.pem"];
+const HOUR: Duration = Duration::from_secs(3600);
 /// Longer than any change takes to be noticed.
 const SOON: Duration = Duration::from_secs(2);
 
@@ -512,19 +513,19 @@ async fn series_follow_what_is_in_use() {
     );
     assert_eq!(scene.gauge("tls_reload_last_success_timestamp_seconds"), START.as_secs_f64());
     assert_eq!(scene.gauge("tls_crl_next_update_timestamp_seconds"), START.plus(DAY * 30).as_secs_f64());
-    tokio::time::sleep(DAY).await;
+    tokio::time::sleep(HOUR).await;
 
     let [cert, key, ca, _] = maker.set(&leaf(11).valid(START, START.plus(DAY * 100)), 11);
     let leaf = scene.loaded.server.as_ref().unwrap().certificates()[0].clone();
     let list = maker.dir.path().join("list.pem");
-    maker.ca.write_crl(&list, &DevCrl { number: 11, ..DevCrl::empty(START.plus(DAY)) }.revoking(&leaf)).unwrap();
+    maker.ca.write_crl(&list, &DevCrl { number: 11, ..DevCrl::empty(START.plus(HOUR)) }.revoking(&leaf)).unwrap();
     folder.write(&[cert, key, ca, Entry::File(fs::read(list).unwrap())]);
     scene.trigger.check_now();
     tokio::time::sleep(SOON).await;
     let expected = [
         r#"tls_certificate_expiry_days{cert_type="ca",subject="CN=Test CA"} "#,
-        r#"tls_certificate_expiry_days{cert_type="client",subject="CN=leaf 11"} 98.99"#,
-        r#"tls_certificate_expiry_days{cert_type="server",subject="CN=leaf 11"} 98.99"#,
+        r#"tls_certificate_expiry_days{cert_type="client",subject="CN=leaf 11"} 99.95"#,
+        r#"tls_certificate_expiry_days{cert_type="server",subject="CN=leaf 11"} 99.95"#,
         r#"tls_crl_age_seconds{issuer="CN=Test CA"} 3602.0"#,
         r#"tls_crl_number{issuer="CN=Test CA"} 11.0"#,
         r#"tls_crl_revoked_certificates{issuer="CN=Test CA"} 1.0"#,
