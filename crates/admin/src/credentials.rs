@@ -1,8 +1,7 @@
 //! What an account can register besides a secret: public keys for its assertions, and its client certificate.
 
-use crate::jwk::PublicKey;
 use artstore_api::account::CertificateRule;
-use artstore_auth::{Algorithm, KeySet};
+use artstore_auth::{Algorithm, KeySet, PublicKey};
 use artstore_tls::PeerCertificate;
 use serde_json::{Map, Value, json};
 

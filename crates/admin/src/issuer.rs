@@ -1,7 +1,7 @@
 //! Access tokens: RFC 9068 JWTs, signed here.
 
 use crate::keys::KeyRing;
-use crate::signing::SigningError;
+use artstore_auth::SigningError;
 use artstore_metrics::Clock;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -115,7 +115,7 @@ impl<C: Clock> Issuer<C> {
             jti: Uuid::new_v4(),
             cnf: grant.certificate.map(|hash| Confirmation { certificate: URL_SAFE_NO_PAD.encode(hash) }),
         };
-        let header = Header { alg: key.algorithm().as_str(), typ: "at+jwt", kid: key.kid() };
+        let header = Header { alg: key.algorithm().as_str(), typ: "at+jwt", kid: key.thumbprint() };
         let mut token = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header)?);
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(serde_json::to_vec(&claims)?, &mut token);
@@ -129,7 +129,7 @@ impl<C: Clock> Issuer<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::SigningAlgorithm;
+    use artstore_auth::Algorithm;
     use artstore_metrics::{TestClock, UnixTime};
     use secrecy::ExposeSecret as _;
 
@@ -142,14 +142,14 @@ mod tests {
     async fn tokens_have_every_claim_of_the_profile() {
         let dir = tempfile::tempdir().unwrap();
         let clock = TestClock::starting_at(UnixTime::from_secs(1_800_000_000));
-        let keys = KeyRing::open(dir.path(), SigningAlgorithm::EdDsa, Duration::ZERO, clock.clone()).unwrap();
+        let keys = KeyRing::open(dir.path(), Algorithm::EdDsa, Duration::ZERO, clock.clone()).unwrap();
         let keys = Arc::new(keys);
         let issuer = Issuer::new("https://admin".to_owned(), Duration::from_secs(1_800), Arc::clone(&keys), clock);
         let scopes = ["a:b".to_owned(), "c:d".to_owned()];
         let audiences = ["one".to_owned(), "two".to_owned()];
         let grant = Grant { client_id: "client", scopes: &scopes, audiences: &audiences[..1], certificate: None };
         let token = issuer.issue(grant).unwrap();
-        let kid = keys.signing_key().unwrap().kid().to_owned();
+        let kid = keys.signing_key().unwrap().thumbprint().to_owned();
         assert_eq!(part(&token, 0), serde_json::json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": kid }));
         let jti = part(&token, 1)["jti"].clone();
         let expected = serde_json::json!({

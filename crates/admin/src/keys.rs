@@ -2,9 +2,7 @@
 
 use crate::jwk::{Jwk, JwkSet};
 use crate::secret::hex;
-use crate::settings::SigningAlgorithm;
-use crate::signing::{SigningError, SigningKey};
-use artstore_auth::{Algorithm, KeySet, KeySetError};
+use artstore_auth::{Algorithm, KeySet, KeySetError, SigningError, SigningKey};
 use artstore_metrics::{Clock, Monotonic, UnixTime};
 use bytes::Bytes;
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -62,9 +60,9 @@ pub enum KeyError {
 ///
 /// # Errors
 /// If the file cannot be written, or the key not be made.
-pub fn generate_key_file(dir: &Path, algorithm: SigningAlgorithm, now: UnixTime) -> Result<PathBuf, KeyError> {
+pub fn generate_key_file(dir: &Path, algorithm: Algorithm, now: UnixTime) -> Result<PathBuf, KeyError> {
     let pkcs8 = SigningKey::generate_pkcs8(algorithm)?;
-    let kid = SigningKey::from_pkcs8(&pkcs8)?.kid().to_owned();
+    let kid = SigningKey::from_pkcs8(&pkcs8)?.thumbprint().to_owned();
     let millis = now.as_duration().as_millis();
     let path = dir.join(format!("{millis:015}-{}-{kid}.pem", algorithm.as_str()));
     let temporary = dir.join(format!(".{kid}.tmp"));
@@ -117,8 +115,8 @@ struct Current {
 impl Current {
     fn new(keys: Vec<Held>) -> Result<Self, KeyError> {
         // A key that is there in two files is published once: verifiers take two of one identifier for an attack.
-        let mut published: Vec<&Jwk> = Vec::with_capacity(keys.len());
-        for jwk in keys.iter().map(|held| held.key.jwk()) {
+        let mut published: Vec<Jwk<'_>> = Vec::with_capacity(keys.len());
+        for jwk in keys.iter().map(|held| Jwk::of(&held.key)) {
             if !published.iter().any(|known| known.kid == jwk.kid) {
                 published.push(jwk);
             }
@@ -133,7 +131,7 @@ impl Current {
 #[derive(Debug)]
 pub(crate) struct KeyRing<C> {
     dir: PathBuf,
-    algorithm: SigningAlgorithm,
+    algorithm: Algorithm,
     settle: Duration,
     clock: C,
     current: RwLock<Arc<Current>>,
@@ -141,7 +139,7 @@ pub(crate) struct KeyRing<C> {
 
 impl<C: Clock> KeyRing<C> {
     /// Reads the folder; makes it, and a key of this algorithm, if there is none. Blocks on files.
-    pub(crate) fn open(dir: &Path, algorithm: SigningAlgorithm, settle: Duration, clock: C) -> Result<Self, KeyError> {
+    pub(crate) fn open(dir: &Path, algorithm: Algorithm, settle: Duration, clock: C) -> Result<Self, KeyError> {
         let start = |name: &str, modified| {
             let age = clock.wall().since(published_at(name, modified));
             clock.monotonic().plus(settle.saturating_sub(age))
@@ -193,7 +191,7 @@ impl<C: Clock> KeyRing<C> {
     }
 
     /// How many keys of each algorithm are published.
-    pub(crate) fn count(&self, algorithm: SigningAlgorithm) -> usize {
+    pub(crate) fn count(&self, algorithm: Algorithm) -> usize {
         self.current().keys.iter().filter(|held| held.key.algorithm() == algorithm).count()
     }
 
@@ -204,8 +202,8 @@ impl<C: Clock> KeyRing<C> {
 
 /// Which of these keys, in the order of their names, signs at `now`.
 pub(crate) fn choose<T: Ord + Copy>(
-    keys: &(impl DoubleEndedIterator<Item = (SigningAlgorithm, T)> + ExactSizeIterator + Clone),
-    configured: SigningAlgorithm,
+    keys: &(impl DoubleEndedIterator<Item = (Algorithm, T)> + ExactSizeIterator + Clone),
+    configured: Algorithm,
     now: T,
 ) -> Option<usize> {
     let settled = || keys.clone().enumerate().rev().filter(|(_, (_, settled_at))| *settled_at <= now);
@@ -299,11 +297,11 @@ mod tests {
     }
 
     fn open(dir: &Path, clock: &TestClock) -> Result<KeyRing<TestClock>, KeyError> {
-        KeyRing::open(dir, SigningAlgorithm::EdDsa, SETTLE, clock.clone())
+        KeyRing::open(dir, Algorithm::EdDsa, SETTLE, clock.clone())
     }
 
     fn kid(ring: &KeyRing<TestClock>) -> String {
-        ring.signing_key().unwrap().kid().to_owned()
+        ring.signing_key().unwrap().thumbprint().to_owned()
     }
 
     fn published(ring: &KeyRing<TestClock>) -> Vec<String> {
@@ -328,10 +326,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn keys_of_other_algorithms_are_published_and_do_not_sign() {
         let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
-        generate_key_file(dir.path(), SigningAlgorithm::Es256, clock.wall()).unwrap();
+        generate_key_file(dir.path(), Algorithm::Es256, clock.wall()).unwrap();
         let ring = open(dir.path(), &clock).unwrap();
-        assert_eq!((ring.count(SigningAlgorithm::Es256), ring.count(SigningAlgorithm::EdDsa)), (1, 1));
-        assert_eq!(ring.signing_key().unwrap().algorithm(), SigningAlgorithm::EdDsa);
+        assert_eq!((ring.count(Algorithm::Es256), ring.count(Algorithm::EdDsa)), (1, 1));
+        assert_eq!(ring.signing_key().unwrap().algorithm(), Algorithm::EdDsa);
         assert_eq!(published(&ring).len(), 2);
     }
 
@@ -342,7 +340,7 @@ mod tests {
         let old = kid(&ring);
         assert!(!ring.reload().unwrap());
         tokio::time::advance(Duration::from_secs(1)).await;
-        let path = generate_key_file(dir.path(), SigningAlgorithm::EdDsa, clock.wall()).unwrap();
+        let path = generate_key_file(dir.path(), Algorithm::EdDsa, clock.wall()).unwrap();
         assert!(ring.reload().unwrap());
         let [first, new] = published(&ring).try_into().unwrap();
         assert_eq!((first, kid(&ring)), (old.clone(), old.clone()));
@@ -387,7 +385,7 @@ mod tests {
         let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
         let old = kid(&open(dir.path(), &clock).unwrap());
         tokio::time::advance(SETTLE).await;
-        generate_key_file(dir.path(), SigningAlgorithm::EdDsa, clock.wall()).unwrap();
+        generate_key_file(dir.path(), Algorithm::EdDsa, clock.wall()).unwrap();
         tokio::time::advance(SETTLE - Duration::from_millis(1)).await;
         let ring = open(dir.path(), &clock).unwrap();
         assert_eq!(kid(&ring), old);
@@ -400,10 +398,10 @@ mod tests {
         let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
         let old = kid(&open(dir.path(), &clock).unwrap());
         tokio::time::advance(SETTLE).await;
-        let ring = KeyRing::open(dir.path(), SigningAlgorithm::Es256, SETTLE, clock.clone()).unwrap();
+        let ring = KeyRing::open(dir.path(), Algorithm::Es256, SETTLE, clock.clone()).unwrap();
         assert_eq!((published(&ring).len(), kid(&ring)), (2, old));
         tokio::time::advance(SETTLE).await;
-        assert_eq!(ring.signing_key().unwrap().algorithm(), SigningAlgorithm::Es256);
+        assert_eq!(ring.signing_key().unwrap().algorithm(), Algorithm::Es256);
     }
 
     #[test]
@@ -422,7 +420,7 @@ mod tests {
         for entry in std::fs::read_dir(dir.path()).unwrap() {
             std::fs::remove_file(entry.unwrap().path()).unwrap();
         }
-        generate_key_file(dir.path(), SigningAlgorithm::EdDsa, clock.wall()).unwrap();
+        generate_key_file(dir.path(), Algorithm::EdDsa, clock.wall()).unwrap();
         assert!(ring.reload().unwrap());
         assert_eq!(published(&ring), [kid(&ring)]);
     }
@@ -430,7 +428,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_copied_file_is_published_once() {
         let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
-        let path = generate_key_file(dir.path(), SigningAlgorithm::EdDsa, clock.wall()).unwrap();
+        let path = generate_key_file(dir.path(), Algorithm::EdDsa, clock.wall()).unwrap();
         std::fs::copy(path, dir.path().join("9.pem")).unwrap();
         let ring = open(dir.path(), &clock).unwrap();
         assert_eq!(published(&ring), [kid(&ring)]);

@@ -3,9 +3,9 @@
 use crate::elements::Fleet;
 use crate::keys::KeyRing;
 use crate::limiter::FailureLimiter;
-use crate::settings::SigningAlgorithm;
 use crate::store::{Applied, Swept};
 use artstore_api::element::{ElementMode, ElementStatus};
+use artstore_auth::Algorithm;
 use artstore_metrics::{
     Clock, Counter, Family, Gauge, Histogram, Label, LabelValue as _, Monotonic, Registry, label_enum,
 };
@@ -278,7 +278,7 @@ impl AdminMetrics {
     ) {
         registry.computed(&FAILURES_REMEMBERED, move |samples| samples.integer(&[], limiter.remembered()));
         registry.computed(&SIGNING_KEYS, move |samples| {
-            for algorithm in SigningAlgorithm::ALL {
+            for algorithm in Algorithm::ALL {
                 samples.integer(&[algorithm.as_str()], u64::try_from(keys.count(algorithm)).unwrap_or(u64::MAX));
             }
         });
@@ -405,7 +405,7 @@ mod tests {
     async fn every_family_is_at_zero_from_the_first_scrape() {
         let (registry, clock, dir) = (Registry::new(), clock(), tempfile::tempdir().unwrap());
         let _metrics = AdminMetrics::new(&registry);
-        let keys = KeyRing::open(dir.path(), SigningAlgorithm::EdDsa, Duration::ZERO, clock.clone()).unwrap();
+        let keys = KeyRing::open(dir.path(), Algorithm::EdDsa, Duration::ZERO, clock.clone()).unwrap();
         let fleet = Arc::new(Fleet::new(Duration::from_secs(30), clock));
         let limiter = Arc::new(FailureLimiter::new(FailureLimits::default(), self::clock()));
         limiter.failed(Some("a"), std::net::Ipv4Addr::LOCALHOST.into()).unwrap();

@@ -1,46 +1,9 @@
 //! What an operator can set of the Admin Module, with the defaults.
 
 use crate::limiter::FailureLimits;
+use artstore_auth::Algorithm;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// The signature algorithm of issued tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum SigningAlgorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256, 2048-bit keys: what every client library reads.
-    #[default]
-    Rs256,
-    /// ECDSA on P-256 with SHA-256.
-    Es256,
-    /// Ed25519.
-    EdDsa,
-}
-
-impl SigningAlgorithm {
-    /// All algorithms.
-    pub const ALL: [Self; 3] = [Self::Rs256, Self::Es256, Self::EdDsa];
-
-    /// The JOSE name, as in a token's header.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rs256 => "RS256",
-            Self::Es256 => "ES256",
-            Self::EdDsa => "EdDSA",
-        }
-    }
-}
-
-impl std::str::FromStr for SigningAlgorithm {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.as_str() == text)
-            .ok_or_else(|| "algorithm must be \"RS256\", \"ES256\" or \"EdDSA\"".to_owned())
-    }
-}
 
 /// Where accounts, elements and the index are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +24,7 @@ pub struct AdminSettings {
     /// How long a token lives. Default 1800 s; from 1 s to 24 h.
     pub token_lifetime: Duration,
     /// What new tokens are signed with. Default RS256. Keys of other algorithms in the folder are still published.
-    pub algorithm: SigningAlgorithm,
+    pub algorithm: Algorithm,
     /// An element whose last report is older than this is offline. Default 30 s: three of its reports.
     pub element_offline_after: Duration,
     /// Most connections to the database. Default 4.
@@ -113,7 +76,7 @@ impl AdminSettings {
             keys_dir: data_dir.join("keys"),
             issuer: issuer.into(),
             token_lifetime: Duration::from_secs(1_800),
-            algorithm: SigningAlgorithm::default(),
+            algorithm: Algorithm::Rs256,
             element_offline_after: Duration::from_secs(30),
             max_connections: 4,
             busy_timeout: Duration::from_secs(5),
@@ -224,13 +187,5 @@ mod tests {
         {
             assert!(!is_base_url(bad), "{bad}");
         }
-    }
-
-    #[test]
-    fn algorithms_read_back() {
-        for algorithm in SigningAlgorithm::ALL {
-            assert_eq!(algorithm.as_str().parse(), Ok(algorithm));
-        }
-        assert!("none".parse::<SigningAlgorithm>().is_err());
     }
 }

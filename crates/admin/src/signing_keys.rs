@@ -1,7 +1,8 @@
 //! The folder of signing keys as an operator sees it: which key signs, which waits, and when an old one may go.
 
 use crate::keys::{KeyError, choose, read_all};
-use crate::settings::{AdminSettings, SigningAlgorithm};
+use crate::settings::AdminSettings;
+use artstore_auth::Algorithm;
 use artstore_metrics::UnixTime;
 use std::path::PathBuf;
 
@@ -28,7 +29,7 @@ pub struct SigningKeyInfo {
     /// Its RFC 7638 thumbprint.
     pub kid: String,
     /// What it signs with.
-    pub algorithm: SigningAlgorithm,
+    pub algorithm: Algorithm,
     /// Its file.
     pub path: PathBuf,
     /// When it appeared.
@@ -83,7 +84,7 @@ impl SigningKeys {
         // When the key that signs took over. If no key had settled it may have signed from its first moment.
         let took_over = signing.map(|at| settled_at(found[at].2).min(now));
         let keys = found.iter().enumerate().map(|(at, (key, path, published_at))| SigningKeyInfo {
-            kid: key.kid().to_owned(),
+            kid: key.thumbprint().to_owned(),
             algorithm: key.algorithm(),
             path: path.clone(),
             published_at: *published_at,
@@ -142,12 +143,10 @@ mod tests {
     #[test]
     fn a_key_waits_signs_and_may_go_once_its_last_token_is_over() {
         let dir = tempfile::tempdir().unwrap();
-        let settings = AdminSettings {
-            algorithm: SigningAlgorithm::EdDsa,
-            ..AdminSettings::new(dir.path(), "https://admin.test")
-        };
+        let settings =
+            AdminSettings { algorithm: Algorithm::EdDsa, ..AdminSettings::new(dir.path(), "https://admin.test") };
         let generate = |seconds| {
-            let path = generate_key_file(&settings.keys_dir, SigningAlgorithm::EdDsa, at(seconds)).unwrap();
+            let path = generate_key_file(&settings.keys_dir, Algorithm::EdDsa, at(seconds)).unwrap();
             SigningKeys::read(&settings, at(seconds)).unwrap().keys.into_iter().find(|key| key.path == path).unwrap()
         };
         let states = |seconds| {

@@ -159,7 +159,7 @@ pub(crate) fn assertion(
     });
     let encode = |part: &serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
     let signed = format!("{}.{}", encode(&header), encode(&claims));
-    let signature = key.sign(signed.as_bytes())?;
+    let signature = key.sign(signed.as_bytes()).map_err(|_| "the client assertion cannot be signed")?;
     Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 

@@ -1,20 +1,35 @@
-//! The private key that signs client assertions: read from PEM, named by its thumbprint, signs.
+//! Private keys that sign tokens and client assertions: made, read from PKCS#8, named by their thumbprints.
 
-use crate::Algorithm;
-use aws_lc_rs::digest::{SHA256, digest};
+use crate::{Algorithm, PublicKey};
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
 };
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 
 const NOT_A_KEY: &str = "the key file holds no PKCS#8 private key (BEGIN PRIVATE KEY) for RS256, ES256 or EdDSA";
 
-/// A private key. Its kind tells its algorithm.
-pub(crate) struct SigningKey {
+/// The cryptographic library refused: not a key that can sign here, or no randomness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SigningError {
+    /// The bytes are no PKCS#8 private key for RS256 (2048 to 8192 bits), ES256 or `EdDSA`.
+    #[error("no PKCS#8 private key for RS256, ES256 or EdDSA")]
+    NotAKey,
+    /// A key could not be made.
+    #[error("a key could not be made")]
+    Generate,
+    /// A signature could not be made.
+    #[error("a signature could not be made")]
+    Sign,
+}
+
+/// A private key. Its kind tells its algorithm. It has no secret in its `Debug`.
+pub struct SigningKey {
     pair: Pair,
+    public: PublicKey,
     thumbprint: String,
 }
 
@@ -25,14 +40,43 @@ enum Pair {
 }
 
 impl SigningKey {
-    /// Reads the first PKCS#8 key of a PEM text. The error says what is wrong without any of the text.
-    pub(crate) fn from_pem(pem: &str) -> Result<Self, &'static str> {
-        let pair = pkcs8(pem).as_deref().and_then(Pair::from_pkcs8).ok_or(NOT_A_KEY)?;
-        let thumbprint = pair.thumbprint().ok_or(NOT_A_KEY)?;
-        Ok(Self { pair, thumbprint })
+    /// The PKCS#8 of a new key; RSA with 2048 bits.
+    ///
+    /// # Errors
+    /// If there is no randomness.
+    pub fn generate_pkcs8(algorithm: Algorithm) -> Result<Vec<u8>, SigningError> {
+        let pkcs8 = match algorithm {
+            Algorithm::Rs256 => rsa::KeyPair::generate(rsa::KeySize::Rsa2048)
+                .and_then(|pair| pair.as_der())
+                .map(|der: Pkcs8V1Der<'_>| der.as_ref().to_vec()),
+            Algorithm::Es256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
+                .and_then(|pair| pair.to_pkcs8v1())
+                .map(|document| document.as_ref().to_vec()),
+            Algorithm::EdDsa => {
+                Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8v1()).map(|document| document.as_ref().to_vec())
+            }
+        };
+        pkcs8.map_err(|_| SigningError::Generate)
     }
 
-    pub(crate) const fn algorithm(&self) -> Algorithm {
+    /// Reads a key.
+    ///
+    /// # Errors
+    /// If it is none that can sign here.
+    pub fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, SigningError> {
+        let pair = Pair::from_pkcs8(pkcs8).ok_or(SigningError::NotAKey)?;
+        let public = pair.public_key().ok_or(SigningError::NotAKey)?;
+        Ok(Self { thumbprint: public.thumbprint(), public, pair })
+    }
+
+    /// Reads the first PKCS#8 key of a PEM text. The error says what is wrong without any of the text.
+    pub(crate) fn from_pem(pem: &str) -> Result<Self, &'static str> {
+        pkcs8(pem).and_then(|pkcs8| Self::from_pkcs8(&pkcs8).ok()).ok_or(NOT_A_KEY)
+    }
+
+    /// What it signs with.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
         match &self.pair {
             Pair::Rsa(_) => Algorithm::Rs256,
             Pair::P256(_) => Algorithm::Es256,
@@ -40,13 +84,23 @@ impl SigningKey {
         }
     }
 
+    /// What may be published of it.
+    #[must_use]
+    pub const fn public_key(&self) -> &PublicKey {
+        &self.public
+    }
+
     /// RFC 7638: the same for the same key, whoever computes it.
-    pub(crate) fn thumbprint(&self) -> &str {
+    #[must_use]
+    pub fn thumbprint(&self) -> &str {
         &self.thumbprint
     }
 
     /// The signature as JWS wants it (RFC 7518 section 3, RFC 8037).
-    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, &'static str> {
+    ///
+    /// # Errors
+    /// If there is no randomness.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SigningError> {
         match &self.pair {
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
@@ -55,7 +109,7 @@ impl SigningKey {
             Pair::P256(pair) => pair.sign(&SystemRandom::new(), message).map(|signature| signature.as_ref().to_vec()),
             Pair::Ed25519(pair) => pair.try_sign(message).map(|signature| signature.as_ref().to_vec()),
         }
-        .map_err(|_| "the client assertion cannot be signed")
+        .map_err(|_| SigningError::Sign)
     }
 }
 
@@ -73,24 +127,12 @@ impl Pair {
         rsa::KeyPair::from_pkcs8(pkcs8).map(Self::Rsa).or_else(|_| p256()).or_else(|_| ed25519()).ok()
     }
 
-    /// SHA-256 over the required members of the public JWK in the order of their names.
-    fn thumbprint(&self) -> Option<String> {
-        let b64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        let members = match self {
-            Self::Rsa(pair) => {
-                let (n, e) = rsa_numbers(pair.public_key().as_ref())?;
-                format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, b64(e), b64(n))
-            }
-            Self::P256(pair) => {
-                let [4, point @ ..] = pair.public_key().as_ref() else { return None };
-                let (x, y) = point.split_at_checked(32)?;
-                format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, b64(x), b64(y))
-            }
-            Self::Ed25519(pair) => {
-                format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, b64(pair.public_key().as_ref()))
-            }
-        };
-        Some(b64(digest(&SHA256, members.as_bytes()).as_ref()))
+    fn public_key(&self) -> Option<PublicKey> {
+        match self {
+            Self::Rsa(pair) => PublicKey::rsa(pair.public_key().as_ref()),
+            Self::P256(pair) => PublicKey::p256(pair.public_key().as_ref()),
+            Self::Ed25519(pair) => Some(PublicKey::ed25519(pair.public_key().as_ref())),
+        }
     }
 }
 
@@ -102,31 +144,13 @@ fn pkcs8(pem: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
 
-/// Modulus and exponent, without leading zeros, from the DER of an `RSAPublicKey` (RFC 8017 appendix A.1.1).
-fn rsa_numbers(der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (sequence, _) = der_value(der, 0x30)?;
-    let (n, rest) = der_value(sequence, 0x02)?;
-    let (e, _) = der_value(rest, 0x02)?;
-    let unsigned = |integer: &'_ [u8]| integer.iter().take_while(|byte| **byte == 0).count();
-    Some((&n[unsigned(n)..], &e[unsigned(e)..]))
-}
-
-/// The value of the DER element of this tag at the start of `input`, and what follows it.
-fn der_value(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let [found, first, rest @ ..] = input else { return None };
-    let (length, rest) = match *first {
-        short @ ..0x80 => (usize::from(short), rest),
-        long => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(long & 0x7f).min(4))?;
-            (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
-        }
-    };
-    (*found == tag).then(|| rest.split_at_checked(length))?
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+    };
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     /// The key of RFC 8037 appendix A.1 as `openssl genpkey` writes it (RFC 8410 section 7).
     pub(crate) fn ed25519_pem() -> String {
@@ -156,24 +180,12 @@ pub(crate) mod tests {
         );
     }
 
-    /// The modulus of the example of RFC 7638 section 3.1, in the encoding that the library gives.
-    #[test]
-    fn rsa_numbers_lose_their_leading_zero() {
-        let n = [vec![0], vec![0xff; 256]].concat();
-        let integers = [&[0x02, 0x82, 0x01, 0x01][..], &n, &[0x02, 0x03, 0x01, 0x00, 0x01]].concat();
-        let der = [&[0x30, 0x82, 0x01, 0x0a][..], &integers].concat();
-        assert_eq!(rsa_numbers(&der), Some((&[0xff; 256][..], &[1, 0, 1][..])));
-        for bad in [&b""[..], &[0x30], &[0x30, 0x80], &[0x30, 0x85, 0, 0, 0, 0], &[0x30, 3, 2, 1], &[0x31, 0]] {
-            assert_eq!(rsa_numbers(bad), None, "{bad:?}");
-        }
-    }
-
     #[test]
     fn every_kind_of_key_is_told_apart_and_others_are_refused() {
         let p256 = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap().to_pkcs8v1().unwrap();
         assert_eq!(SigningKey::from_pem(&pem(p256.as_ref())).unwrap().algorithm(), Algorithm::Es256);
         let rsa = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
-        let rsa = aws_lc_rs::encoding::AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&rsa).unwrap();
+        let rsa = aws_lc_rs::encoding::AsDer::<Pkcs8V1Der<'_>>::as_der(&rsa).unwrap();
         let rsa = SigningKey::from_pem(&pem(rsa.as_ref())).unwrap();
         assert_eq!((rsa.algorithm(), rsa.thumbprint().len()), (Algorithm::Rs256, 43));
         let other = EcdsaKeyPair::generate(&aws_lc_rs::signature::ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
@@ -185,5 +197,40 @@ pub(crate) mod tests {
             SigningKey::from_pem("-----BEGIN PRIVATE KEY-----\n*\n-----END PRIVATE KEY-----").unwrap_err(),
             NOT_A_KEY
         );
+    }
+
+    /// Checks a signature against the published form of the key alone.
+    fn verifies(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
+        let bytes = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
+        match key {
+            PublicKey::Rsa { n, e } => RsaPublicKeyComponents { n: bytes(n), e: bytes(e) }
+                .verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
+                .is_ok(),
+            PublicKey::P256 { x, y, .. } => {
+                let point = [vec![4], bytes(x), bytes(y)].concat();
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature).is_ok()
+            }
+            PublicKey::Ed25519 { x, .. } => {
+                UnparsedPublicKey::new(&ED25519, bytes(x)).verify(message, signature).is_ok()
+            }
+        }
+    }
+
+    #[test]
+    fn each_algorithm_signs_what_its_published_key_verifies() {
+        for algorithm in Algorithm::ALL {
+            let pkcs8 = SigningKey::generate_pkcs8(algorithm).unwrap();
+            let key = SigningKey::from_pkcs8(&pkcs8).unwrap();
+            assert_eq!(key.algorithm(), algorithm);
+            let signature = key.sign(b"message").unwrap();
+            assert!(verifies(key.public_key(), b"message", &signature), "{algorithm:?}");
+            assert!(!verifies(key.public_key(), b"another", &signature), "{algorithm:?}");
+            assert_eq!(key.thumbprint(), key.public_key().thumbprint());
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_key_are_refused() {
+        assert_eq!(SigningKey::from_pkcs8(b"no key").unwrap_err(), SigningError::NotAKey);
     }
 }

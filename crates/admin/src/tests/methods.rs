@@ -1,12 +1,13 @@
 //! The ways to authenticate without a secret: assertions and certificates; and tokens bound to a certificate.
 
 use super::{Answer, Fixture, HandClock, ISSUER, START, problem, token_part};
-use crate::{Admin, AdminSettings, SigningAlgorithm};
+use crate::{Admin, AdminSettings};
 use artstore_api::account::{CertificateRule, ChangeAccount};
 use artstore_api::scope::{ELEMENTS_READ, ELEMENTS_REPORT, FILES_READ};
+use artstore_auth::Algorithm;
 use artstore_http::PeerInfo;
 use artstore_metrics::{Registry, UnixTime};
-use artstore_tls::PeerCertificate;
+use artstore_tls::{PeerCertificate, Profile};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use axum::body::Body;
 use base64::Engine as _;
@@ -96,7 +97,7 @@ async fn of_two_replicas_one_takes_an_assertion() {
     let key = Ed25519KeyPair::generate().unwrap();
     let fixture = with_key(&key).await;
     let settings = AdminSettings::new(fixture.dir.path(), ISSUER);
-    let settings = AdminSettings { algorithm: SigningAlgorithm::EdDsa, ..settings };
+    let settings = AdminSettings { algorithm: Algorithm::EdDsa, ..settings };
     let registry = Registry::new();
     let admin: Admin<HandClock> = Admin::open(settings, &registry, fixture.clock.clone()).await.unwrap();
     let other = Fixture { dir: tempfile::tempdir().unwrap(), admin, registry, clock: fixture.clock.clone() };
@@ -229,6 +230,7 @@ fn peer(subject: &str, names: &[&str], fingerprint: u8) -> PeerInfo {
         not_before: UnixTime::from_secs(START - 1),
         not_after: UnixTime::from_secs(START + 1),
         sha256_fingerprint: [fingerprint; 32],
+        profile: Profile::default(),
     };
     PeerInfo { remote: ([192, 0, 2, 1], 50_000).into(), certificate: Some(Arc::new(certificate)) }
 }

@@ -10,8 +10,9 @@ mod rotation;
 mod secrets;
 mod tokens;
 
-use crate::{Admin, AdminSettings, SigningAlgorithm};
+use crate::{Admin, AdminSettings};
 use artstore_api::scope;
+use artstore_auth::Algorithm;
 use artstore_metrics::{Clock, Monotonic, Registry, UnixTime};
 use axum::body::Body;
 use axum::response::Response;
@@ -115,8 +116,7 @@ impl Fixture {
         change: impl Fn(&mut AdminSettings),
     ) -> (Admin<HandClock>, Registry) {
         // The fastest algorithm, except where a test is about algorithms.
-        let mut settings =
-            AdminSettings { algorithm: SigningAlgorithm::EdDsa, ..AdminSettings::new(dir.path(), ISSUER) };
+        let mut settings = AdminSettings { algorithm: Algorithm::EdDsa, ..AdminSettings::new(dir.path(), ISSUER) };
         change(&mut settings);
         let registry = Registry::new();
         (Admin::open(settings, &registry, clock.clone()).await.unwrap(), registry)
@@ -201,7 +201,7 @@ async fn a_database_that_is_none_stops_the_start() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("admin.db"), vec![7; 8192]).unwrap();
     let settings = AdminSettings::new(dir.path(), ISSUER);
-    let settings = AdminSettings { algorithm: SigningAlgorithm::EdDsa, ..settings };
+    let settings = AdminSettings { algorithm: Algorithm::EdDsa, ..settings };
     let error = Admin::open(settings, &Registry::new(), HandClock::new()).await.unwrap_err();
     assert!(error.to_string().starts_with("database: "), "{error}");
     assert!(error.to_string().contains("file is not a database"), "{error}");
@@ -251,7 +251,7 @@ async fn health_names_a_broken_key_and_forgets_it_once_mended() {
     std::fs::remove_file(broken).unwrap();
     fixture.admin.reload_keys().await;
     assert_eq!(ready()["status"], "ok");
-    crate::generate_key_file(&fixture.dir.path().join("keys"), SigningAlgorithm::Es256, fixture.clock.wall()).unwrap();
+    crate::generate_key_file(&fixture.dir.path().join("keys"), Algorithm::Es256, fixture.clock.wall()).unwrap();
     fixture.admin.reload_keys().await;
     for (result, count) in [("failed", 2.0), ("unchanged", 1.0), ("changed", 1.0)] {
         assert_eq!(fixture.sum("admin_signing_key_reload_total", &[("result", result)]), count, "{result}");

@@ -1,7 +1,7 @@
 //! Keys and secrets change while tokens are asked for and checked: nothing valid is refused.
 
 use super::{Fixture, HandClock, ISSUER};
-use crate::{Admin, AdminSettings, KeyState, SigningAlgorithm, SigningKeys, generate_key_file};
+use crate::{Admin, AdminSettings, KeyState, SigningKeys, generate_key_file};
 use artstore_api::scope::{AUDIENCE_INGESTER, FILES_READ};
 use artstore_auth::{Algorithm, JwksSource, KeySet, TokenVerifier, VerifierSettings};
 use artstore_metrics::{Clock as _, Registry};
@@ -89,8 +89,7 @@ async fn rotate(steps: usize, settle: Option<Duration>) -> Sum {
         settings.key_check_interval = if settle.is_some() { Duration::from_millis(1) } else { STEP };
     };
     let fixture = Fixture::with(change).await;
-    let mut settings =
-        AdminSettings { algorithm: SigningAlgorithm::EdDsa, ..AdminSettings::new(fixture.dir.path(), ISSUER) };
+    let mut settings = AdminSettings { algorithm: Algorithm::EdDsa, ..AdminSettings::new(fixture.dir.path(), ISSUER) };
     change(&mut settings);
     let second = Admin::open(settings.clone(), &Registry::new(), fixture.clock.clone()).await.unwrap();
     let replicas = [fixture.admin.clone(), second];
@@ -103,13 +102,14 @@ async fn rotate(steps: usize, settle: Option<Duration>) -> Sum {
         fixture.clock.advance(STEP / 2);
         replicas[1].reload_keys().await;
         if step % 100 == 50 {
-            generate_key_file(&settings.keys_dir, SigningAlgorithm::EdDsa, fixture.clock.wall()).unwrap();
+            generate_key_file(&settings.keys_dir, Algorithm::EdDsa, fixture.clock.wall()).unwrap();
         }
         let keys = SigningKeys::read(&settings, fixture.clock.wall()).unwrap();
         for key in keys.keys.iter().filter(|key| matches!(key.state, KeyState::Old { .. })) {
             sum.retired += usize::from(keys.retire(&key.kid, false).is_ok());
         }
-        signed.extend(replicas.iter().map(|replica| replica.shared.keys.signing_key().unwrap().kid().to_owned()));
+        signed
+            .extend(replicas.iter().map(|replica| replica.shared.keys.signing_key().unwrap().thumbprint().to_owned()));
         let ask = |at: usize| tokio::spawn(token(replicas[at % 2].clone(), format!("client:{used}")));
         let requests = join_all((0..REQUESTS).map(ask));
         let rotation = async {

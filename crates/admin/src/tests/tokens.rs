@@ -1,8 +1,8 @@
 //! The two forms of the token endpoint, the keys and the metadata.
 
 use super::{Answer, Fixture, ISSUER, START, problem, token_part};
-use crate::SigningAlgorithm;
 use artstore_api::scope::{self, FILES_READ, FILES_WRITE};
+use artstore_auth::Algorithm;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
 };
@@ -54,7 +54,7 @@ fn basic(credentials: &str) -> (&'static str, String) {
 
 #[tokio::test]
 async fn each_algorithm_issues_tokens_that_the_published_key_verifies() {
-    for algorithm in SigningAlgorithm::ALL {
+    for algorithm in Algorithm::ALL {
         let fixture = Fixture::with(|settings| settings.algorithm = algorithm).await;
         let secret = fixture.account("client", &[FILES_READ, FILES_WRITE]).await;
         let answer = fixture.token_answer("client", &secret, GRANT).await;

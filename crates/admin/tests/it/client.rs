@@ -1,12 +1,12 @@
 //! Our own client in every way to authenticate that both sides know, and its tokens bound to its certificate.
 
 use crate::house::House;
-use artstore_admin::{Admin, AdminSettings, SigningAlgorithm};
+use artstore_admin::{Admin, AdminSettings};
 use artstore_api::account::{CertificateRule, ChangeAccount};
 use artstore_api::scope::{AUDIENCE_INGESTER, FILES_READ};
 use artstore_auth::{
-    AdminInstance, AuthErrorType, AuthMetrics, AuthService, AuthSettings, ClientAuthentication, ExpectedClaims,
-    PrivateKeyJwt, SecretSource, http_transport,
+    AdminInstance, Algorithm, AuthErrorType, AuthMetrics, AuthService, AuthSettings, ClientAuthentication,
+    ExpectedClaims, PrivateKeyJwt, SecretSource, http_transport,
 };
 use artstore_http::Client;
 use artstore_metrics::{Registry, SystemClock};
@@ -38,7 +38,7 @@ async fn claims(
     settings.expected = Some(ExpectedClaims {
         issuer: house.url.clone(),
         audiences: vec![AUDIENCE_INGESTER.to_owned()],
-        algorithms: vec![artstore_auth::Algorithm::Rs256],
+        algorithms: vec![Algorithm::Rs256],
         leeway: Duration::from_secs(10),
     });
     let service = AuthService::new(settings, http_transport(client), metrics, clock).unwrap();
@@ -48,7 +48,7 @@ async fn claims(
 }
 
 /// A key pair as a module of ours would make it: the private key in PEM, the public one as JWK Set.
-async fn key_pair(house: &House, algorithm: SigningAlgorithm) -> (SecretSource, Value) {
+async fn key_pair(house: &House, algorithm: Algorithm) -> (SecretSource, Value) {
     let dir = house.dir.path().join(algorithm.as_str());
     let settings = AdminSettings { algorithm, ..AdminSettings::new(&dir, "https://keys.test") };
     let folder = settings.keys_dir.clone();
@@ -69,7 +69,7 @@ async fn our_client_gets_tokens_by_secret_key_and_certificate() {
         let claims = claims(&house, house.client(), "by-secret", authentication).await.unwrap();
         assert_eq!((&claims["client_id"], claims.get("cnf")), (&"by-secret".into(), None));
     }
-    for algorithm in SigningAlgorithm::ALL {
+    for algorithm in Algorithm::ALL {
         let (private, public) = key_pair(&house, algorithm).await;
         let id = format!("by-{}", algorithm.as_str());
         account(&house, &id, ChangeAccount { jwks: Some(Some(public)), ..ChangeAccount::default() }).await;

@@ -1,9 +1,11 @@
 //! Keys and secrets change under load, over real TLS: clients and verifiers notice nothing.
 
 use crate::house::{House, ask};
-use artstore_admin::{AdminSettings, SigningAlgorithm, generate_key_file};
+use artstore_admin::{AdminSettings, generate_key_file};
 use artstore_api::scope::{AUDIENCE_INGESTER, FILES_READ};
-use artstore_auth::{AdminInstance, AuthMetrics, JwksSource, TokenVerifier, VerifierSettings, http_transport};
+use artstore_auth::{
+    AdminInstance, Algorithm, AuthMetrics, JwksSource, TokenVerifier, VerifierSettings, http_transport,
+};
 use artstore_metrics::{Clock as _, Registry, SystemClock};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -90,7 +92,7 @@ async fn keys_and_secrets_rotate_under_load_and_nothing_valid_is_refused() {
     until(|| signed() == 1).await;
     for rotation in 1..=ROTATIONS {
         let new = load.house.admin.rotate_secret("client").await.unwrap().client_secret;
-        generate_key_file(&keys, SigningAlgorithm::Rs256, SystemClock::new().wall()).unwrap();
+        generate_key_file(&keys, Algorithm::Rs256, SystemClock::new().wall()).unwrap();
         until(|| signed() == 1 + rotation).await;
         // The secret before goes on being used until everybody has the new one; only then another one may come.
         secret.send((rotation, new)).unwrap();

@@ -10,6 +10,7 @@ use crate::logging;
 use crate::modules::{open_admin, start_admin, start_element, start_ingester};
 use crate::signals::StopSignals;
 use artstore_admin::{AdminSettings, FailureLimits};
+use artstore_auth::Algorithm;
 use artstore_element::{ElementSettings, S3Settings, StoreSettings};
 use artstore_http::ServerSettings;
 use artstore_ingester::IngesterSettings;
@@ -106,10 +107,8 @@ pub(crate) fn admin_settings(values: &Values) -> Result<AdminSettings, Failure> 
         values.text_or_empty("admin.issuer").trim_end_matches('/'),
     );
     settings.token_lifetime = values.seconds("admin.token_lifetime");
-    settings.algorithm = values
-        .text_or_empty("admin.algorithm")
-        .parse()
-        .map_err(|error| Failure::usage(format!("admin.algorithm: {error}")))?;
+    settings.algorithm = Algorithm::parse(&values.text_or_empty("admin.algorithm"))
+        .ok_or_else(|| Failure::usage("admin.algorithm must be \"RS256\", \"ES256\" or \"EdDSA\""))?;
     settings.element_offline_after = values.seconds("admin.element_offline_after");
     settings.jwks_max_age = values.seconds("admin.jwks_max_age");
     settings.key_check_interval = values.seconds("admin.key_check_interval");

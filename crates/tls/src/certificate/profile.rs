@@ -13,7 +13,7 @@ const RSA_BITS: usize = 2048;
 const EC_BITS: usize = 256;
 
 /// What a certificate may be used for, and how strong it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Profile {
     /// It is an authority's: CA:TRUE.
     pub authority: bool,
