@@ -1,5 +1,10 @@
 //! The families of this crate, `http_client_*`, `http_server_*` and `process_*`, and the events that move them.
 
+mod pool;
+
+pub use pool::{CLIENT_CLOSED, CLIENT_IDLE, CLIENT_OPEN, CLIENT_OPENED, CLIENT_UNUSED, CLIENT_WAITING, PEERS_MAX};
+pub(crate) use pool::{ConnectionSpan, ConnectionUse, PeerGuard, PeerMetrics, PoolMetrics};
+
 use artstore_metrics::{Counter, Family, Gauge, GaugeGuard, Histogram, LabelValue, Registry, label_enum};
 use http::StatusCode;
 use std::time::Duration;
@@ -119,25 +124,6 @@ pub const CLIENT_REQUEST_DURATION: Family = Family::histogram(
 /// Requests sent a second time.
 pub const CLIENT_RETRIES: Family =
     Family::counter("http_client_retries_total", "Requests sent again because an idle connection proved dead.");
-/// Open connections.
-pub const CLIENT_OPEN: Family =
-    Family::gauge("http_client_connections_open", "Open connections to other modules, idle ones included.");
-/// Idle connections.
-pub const CLIENT_IDLE: Family =
-    Family::gauge("http_client_connections_idle", "Open connections that wait in the pool.");
-/// Connections opened.
-pub const CLIENT_OPENED: Family =
-    Family::counter("http_client_connections_opened_total", "Connections opened to other modules.");
-/// Connections closed.
-pub const CLIENT_CLOSED: Family =
-    Family::counter("http_client_connections_closed_total", "Connections to other modules that ended, by reason.")
-        .labels(&[CloseReason::LABEL]);
-/// Requests that wait for a connection.
-pub const CLIENT_WAITING: Family = Family::gauge(
-    "http_client_requests_waiting",
-    "Requests that wait because their host is at its limit of connections.",
-);
-
 /// Connections accepted.
 pub const SERVER_ACCEPTED: Family =
     Family::counter("http_server_connections_accepted_total", "Connections accepted.").labels(&[Listener::LABEL]);
@@ -195,8 +181,9 @@ pub const FAMILIES: &[&Family] = &[
     &CLIENT_OPEN,
     &CLIENT_IDLE,
     &CLIENT_OPENED,
-    &CLIENT_CLOSED,
+    &CLIENT_UNUSED,
     &CLIENT_WAITING,
+    &CLIENT_CLOSED,
     &SERVER_ACCEPTED,
     &SERVER_OPEN,
     &SERVER_FAULTS,
@@ -219,11 +206,7 @@ pub struct HttpClientMetrics {
     requests: Counter<RequestOutcome>,
     duration: Histogram,
     retries: Counter,
-    open: Gauge,
-    idle: Gauge,
-    opened: Counter,
-    closed: Counter<CloseReason>,
-    waiting: Gauge,
+    pool: PoolMetrics,
 }
 
 impl HttpClientMetrics {
@@ -234,11 +217,7 @@ impl HttpClientMetrics {
             requests: registry.counter(&CLIENT_REQUESTS),
             duration: registry.histogram(&CLIENT_REQUEST_DURATION),
             retries: registry.counter(&CLIENT_RETRIES),
-            open: registry.gauge(&CLIENT_OPEN),
-            idle: registry.gauge(&CLIENT_IDLE),
-            opened: registry.counter(&CLIENT_OPENED),
-            closed: registry.counter(&CLIENT_CLOSED),
-            waiting: registry.gauge(&CLIENT_WAITING),
+            pool: PoolMetrics::new(registry),
         }
     }
 
@@ -252,20 +231,9 @@ impl HttpClientMetrics {
         self.retries.inc(());
     }
 
-    /// A connection was opened; it counts as open until the span is dropped.
-    pub(crate) fn connection(&self) -> ConnectionSpan {
-        self.opened.inc(());
-        ConnectionSpan { metrics: self.clone(), _open: self.open.hold(()), reason: CloseReason::Error }
-    }
-
-    /// A connection lies in the pool until the guard is dropped.
-    pub(crate) fn idle(&self) -> GaugeGuard {
-        self.idle.hold(())
-    }
-
-    /// A request waits for a connection until the guard is dropped.
-    pub(crate) fn waiting(&self) -> GaugeGuard {
-        self.waiting.hold(())
+    /// The pools' part.
+    pub(crate) const fn pool(&self) -> &PoolMetrics {
+        &self.pool
     }
 }
 
@@ -297,27 +265,6 @@ impl RequestSpan {
 impl Drop for RequestSpan {
     fn drop(&mut self) {
         self.metrics.requests.inc(self.outcome);
-    }
-}
-
-/// One connection that we opened.
-#[derive(Debug)]
-pub(crate) struct ConnectionSpan {
-    metrics: HttpClientMetrics,
-    _open: GaugeGuard,
-    reason: CloseReason,
-}
-
-impl ConnectionSpan {
-    /// The connection ended for this reason.
-    pub(crate) fn closed(mut self, reason: CloseReason) {
-        self.reason = reason;
-    }
-}
-
-impl Drop for ConnectionSpan {
-    fn drop(&mut self) {
-        self.metrics.closed.inc(self.reason);
     }
 }
 
@@ -445,25 +392,6 @@ mod tests {
         assert_eq!(registry.sum_of("http_client_request_duration_seconds_count", &[]), 6.0);
         metrics.retried();
         assert_eq!(registry.sum_of("http_client_retries_total", &[]), 1.0);
-    }
-
-    #[test]
-    fn connections_are_open_until_their_span_ends() {
-        let registry = Registry::new();
-        let metrics = HttpClientMetrics::new(&registry);
-        let (first, second) = (metrics.connection(), metrics.connection());
-        let (idle, waiting) = (metrics.idle(), metrics.waiting());
-        assert_eq!(registry.sum_of("http_client_connections_open", &[]), 2.0);
-        assert_eq!(registry.sum_of("http_client_connections_idle", &[]), 1.0);
-        assert_eq!(registry.sum_of("http_client_requests_waiting", &[]), 1.0);
-        first.closed(CloseReason::Peer);
-        drop((second, idle, waiting));
-        assert_eq!(registry.sum_of("http_client_connections_closed_total", &[("reason", "peer")]), 1.0);
-        assert_eq!(registry.sum_of("http_client_connections_closed_total", &[("reason", "error")]), 1.0);
-        assert_eq!(registry.sum_of("http_client_connections_opened_total", &[]), 2.0);
-        for gauge in ["http_client_connections_open", "http_client_connections_idle", "http_client_requests_waiting"] {
-            assert_eq!(registry.sum_of(gauge, &[]), 0.0, "{gauge}");
-        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::error::{ClientError, ClientErrorKind, chain};
 use super::io::{ClientIo, Stream};
 use super::pool::{Closing, Connection, HostKey, Pool, Slot};
 use super::{ClientSettings, Target};
-use crate::metrics::{CloseReason, ConnectionSpan, HttpClientMetrics};
+use crate::metrics::{CloseReason, ConnectionSpan};
 use artstore_metrics::Clock;
 use artstore_tls::Connector;
 use hyper::client::conn::http1;
@@ -28,7 +28,6 @@ pub(super) async fn open<C: Clock>(
     target: &Target,
     connector: Option<&Connector<C>>,
     settings: &ClientSettings,
-    metrics: &HttpClientMetrics,
 ) -> Result<Connection, ClientError> {
     let limit = settings.connect_timeout;
     // Before the handshake: one that was under way when the identity changed has shown the old one.
@@ -46,8 +45,8 @@ pub(super) async fn open<C: Clock>(
             return Err(ClientError::unsent(ClientErrorKind::InvalidRequest, detail));
         }
     };
-    let span = metrics.connection();
-    let io = ClientIo::new(stream);
+    let span = slot.host().peer().connection();
+    let io = ClientIo::new(stream, slot.host().peer().use_of_connection());
     let state = io.state();
     let (sender, driver) = http1::Builder::new()
         .max_header_size(settings.max_header_bytes)

@@ -1,6 +1,7 @@
 //! The stream below an HTTP connection of the client: plain or TLS, with byte counts, and with writes that may fail without
 //! hiding what the server said before it closed.
 
+use crate::metrics::ConnectionUse;
 use artstore_tls::{ClientConnectionState, ClientStream, TlsError};
 use std::io;
 use std::pin::Pin;
@@ -16,18 +17,24 @@ use tokio::time::Sleep;
 const AFTER_WRITE_ERROR: Duration = Duration::from_secs(2);
 
 /// What the request side may know about the stream that the connection's task owns.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct IoState {
     written: AtomicU64,
     read: AtomicU64,
     write_failed: AtomicBool,
     tls: Option<Arc<ClientConnectionState>>,
+    connection: ConnectionUse,
 }
 
 impl IoState {
     /// HTTP bytes written so far.
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Ordering::Acquire)
+    }
+
+    /// A request was sent over the connection, or as much of one as could be.
+    pub(crate) fn used(&self) {
+        self.connection.used();
     }
 
     /// HTTP bytes read so far.
@@ -69,12 +76,19 @@ pub(crate) struct ClientIo {
 }
 
 impl ClientIo {
-    pub(crate) fn new(stream: Stream) -> Self {
+    pub(crate) fn new(stream: Stream, connection: ConnectionUse) -> Self {
         let tls = match &stream {
             Stream::Plain(_) => None,
             Stream::Tls(stream) => Some(stream.connection()),
         };
-        Self { stream, state: Arc::new(IoState { tls, ..IoState::default() }), failure: None }
+        let state = IoState {
+            written: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+            write_failed: AtomicBool::new(false),
+            tls,
+            connection,
+        };
+        Self { stream, state: Arc::new(state), failure: None }
     }
 
     pub(crate) fn state(&self) -> Arc<IoState> {

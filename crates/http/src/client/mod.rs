@@ -121,7 +121,7 @@ impl<C: Clock> Client<C> {
             max_waiting: settings.max_waiting_per_host,
         };
         let pool_clock = clock.clone();
-        let pool = Pool::new(limits, metrics.clone(), Arc::new(move || pool_clock.monotonic()));
+        let pool = Pool::new(limits, metrics.pool().clone(), Arc::new(move || pool_clock.monotonic()));
         let identities = Identities::default();
         Self { inner: Arc::new(Inner { pool, connector, settings, metrics, clock, identities }) }
     }
@@ -211,7 +211,7 @@ impl<C: Clock> Inner<C> {
             Grant::Connection(connection) => Ok(connection),
             Grant::Slot(slot) => {
                 let connector = self.connector.as_ref();
-                connect::open(&self.pool, slot, target, connector, &self.settings, &self.metrics).await
+                connect::open(&self.pool, slot, target, connector, &self.settings).await
             }
         }
     }
@@ -376,10 +376,11 @@ impl SentSpan {
 
 impl Drop for SentSpan {
     fn drop(&mut self) {
-        if let Some(metrics) = &self.metrics
-            && self.written()
-        {
-            metrics.request_sent(self.reused);
+        if self.written() {
+            self.io.used();
+            if let Some(metrics) = &self.metrics {
+                metrics.request_sent(self.reused);
+            }
         }
     }
 }

@@ -3,8 +3,8 @@
 use super::body::WatchedBody;
 use super::error::{ClientError, ClientErrorKind};
 use super::io::IoState;
-use crate::metrics::{CloseReason, HttpClientMetrics};
-use artstore_metrics::{GaugeGuard, Monotonic};
+use crate::metrics::{CloseReason, PeerGuard, PeerMetrics, PoolMetrics};
+use artstore_metrics::Monotonic;
 use hyper::client::conn::http1::SendRequest;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 /// The injected monotonic clock, without its type: response bodies outlive what knows it.
 pub(crate) type Now = Arc<dyn Fn() -> Monotonic + Send + Sync>;
+
+/// A host that had no connection for so long is forgotten, and its series with it.
+pub(crate) const HOST_MEMORY: Duration = Duration::from_mins(10);
+
+/// With so many hosts, those without a connection are forgotten at once.
+const HOSTS_MAX: usize = 256;
 
 /// Limits of a pool.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +44,7 @@ pub(crate) struct HostKey {
 pub(crate) struct Pool {
     hosts: Mutex<HashMap<HostKey, Arc<Host>>>,
     limits: Limits,
-    metrics: HttpClientMetrics,
+    metrics: PoolMetrics,
     now: Now,
     next_id: AtomicU64,
     /// Connections of an earlier generation are not used again.
@@ -46,7 +52,7 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn new(limits: Limits, metrics: HttpClientMetrics, now: Now) -> Arc<Self> {
+    pub(crate) fn new(limits: Limits, metrics: PoolMetrics, now: Now) -> Arc<Self> {
         Arc::new(Self {
             hosts: Mutex::default(),
             limits,
@@ -66,11 +72,29 @@ impl Pool {
         if let Some(host) = hosts.get(key) {
             return Arc::clone(host);
         }
-        // A host without connections leaves when another comes, so that the map is as small as its use.
-        hosts.retain(|_, host| Arc::strong_count(host) > 1 || !host.is_empty());
-        let host = Arc::new(Host { pool: Arc::downgrade(self), state: Mutex::default() });
+        if hosts.len() >= HOSTS_MAX {
+            hosts.retain(|_, host| Arc::strong_count(host) > 1 || !host.is_empty());
+        }
+        let peer = self.metrics.peer(&key.host, key.port);
+        let host = Arc::new(Host { pool: Arc::downgrade(self), peer, state: Mutex::default() });
+        host.lock().last_used = (self.now)();
         hosts.insert(key.clone(), Arc::clone(&host));
+        tokio::spawn(sweeper(Arc::downgrade(&host), key.clone(), self.limits.idle_timeout));
         host
+    }
+
+    /// Forgets a host that has not been used for long; says whether it did.
+    fn forget(&self, key: &HostKey, host: Arc<Host>) -> bool {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let unused = (self.now)().since(host.lock().last_used);
+        // The map's and ours: nobody is about to use it.
+        if Arc::strong_count(&host) > 2 || !host.is_empty() || unused < HOST_MEMORY {
+            return false;
+        }
+        hosts.remove(key);
+        drop((hosts, host));
+        self.metrics.forget_unused_peers();
+        true
     }
 
     /// Closes idle connections, and the others when their exchange ends.
@@ -118,6 +142,7 @@ impl Drop for Pool {
 /// The connections to one host.
 pub(crate) struct Host {
     pool: Weak<Pool>,
+    peer: PeerMetrics,
     state: Mutex<HostState>,
 }
 
@@ -127,13 +152,13 @@ struct HostState {
     /// Connections that are open or being opened.
     open: usize,
     waiting: VecDeque<oneshot::Sender<Grant>>,
-    sweeping: bool,
+    last_used: Monotonic,
 }
 
 struct Idle {
     connection: Connection,
     since: Monotonic,
-    _gauge: GaugeGuard,
+    _gauge: PeerGuard,
 }
 
 /// What a request gets from the pool.
@@ -158,6 +183,11 @@ impl Host {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is measured of it.
+    pub(crate) const fn peer(&self) -> &PeerMetrics {
+        &self.peer
+    }
+
     fn is_empty(&self) -> bool {
         let state = self.lock();
         state.open == 0 && state.idle.is_empty() && state.waiting.is_empty()
@@ -172,7 +202,7 @@ impl Host {
             Err(Some(receiver)) => receiver,
             Err(None) => return Err(exhausted(format!("{} requests wait already", pool.limits.max_waiting))),
         };
-        let _waiting = pool.metrics.waiting();
+        let _waiting = self.peer.waiting();
         match tokio::time::timeout(patience, receiver).await {
             Ok(Ok(grant)) => Ok(grant),
             Ok(Err(_)) | Err(_) => {
@@ -185,6 +215,7 @@ impl Host {
     fn try_checkout(self: &Arc<Self>, pool: &Pool, want: Want) -> Result<Grant, Option<oneshot::Receiver<Grant>>> {
         let mut unfit = Vec::new();
         let mut state = self.lock();
+        state.last_used = (pool.now)();
         let mut found = None;
         // A new connection may need the place of an idle one.
         while want == Want::Any || state.open >= pool.limits.max_open {
@@ -232,14 +263,11 @@ impl Host {
             }
         }
         let evicted = if state.idle.len() >= pool.limits.max_idle.max(1) { Some(state.idle.remove(0)) } else { None };
-        state.idle.push(Idle { connection, since: (pool.now)(), _gauge: pool.metrics.idle() });
-        let start_sweeper = !std::mem::replace(&mut state.sweeping, true);
+        state.idle.push(Idle { connection, since: (pool.now)(), _gauge: self.peer.idle() });
+        state.last_used = (pool.now)();
         drop(state);
         if let Some(idle) = evicted {
             idle.connection.retire(CloseReason::IdleLimit);
-        }
-        if start_sweeper {
-            tokio::spawn(sweeper(Arc::downgrade(self), pool.limits.idle_timeout));
         }
     }
 
@@ -270,19 +298,15 @@ impl Host {
     }
 }
 
-/// Closes a host's idle connections when their time has come; ends when none is left.
-async fn sweeper(host: Weak<Host>, idle_timeout: Duration) {
+/// Closes a host's idle connections when their time has come; ends when the host is forgotten.
+async fn sweeper(host: Weak<Host>, key: HostKey, idle_timeout: Duration) {
     let period = (idle_timeout / 4).max(Duration::from_millis(10));
     loop {
         tokio::time::sleep(period).await;
         let Some(host) = host.upgrade() else { return };
         let Some(pool) = host.pool.upgrade() else { return };
-        if host.sweep(&pool) == 0 {
-            let mut state = host.lock();
-            if state.idle.is_empty() {
-                state.sweeping = false;
-                return;
-            }
+        if host.sweep(&pool) == 0 && pool.forget(&key, host) {
+            return;
         }
     }
 }
@@ -305,6 +329,10 @@ impl Drop for Slot {
                 let mut state = self.host.lock();
                 let Some(waiting) = state.waiting.pop_front() else {
                     state.open = state.open.saturating_sub(1);
+                    if let Some(pool) = self.host.pool.upgrade() {
+                        // What its end was can still be read for a while.
+                        state.last_used = (pool.now)();
+                    }
                     return;
                 };
                 waiting

@@ -18,6 +18,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 
+mod accounting;
+
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 fn request(method: &str, uri: impl AsRef<str>, body: Body) -> Request<Body> {
@@ -94,39 +96,6 @@ async fn requests_in_a_row_share_one_connection() {
     assert_eq!(client.sum("http_client_requests_total", &[("outcome", "2xx")]), 20.0);
     assert_eq!(client.sum("tls_handshake_total", &[("status", "success")]), 1.0);
     assert_eq!(server.sum("http_server_connections_accepted_total", &[]), 1.0);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn reuse_is_exact_under_concurrency() {
-    let (authority, tls) = (Authority::new(), Registry::new());
-    let acceptor = authority.acceptor(authority.required(), &tls);
-    let server = TestServer::start_with(hello(), ServerSettings::default(), Registry::new(), Some(acceptor)).await;
-    let registry = Registry::new();
-    let connector = authority.connector(Some(authority.client()), &registry);
-    let client = TestClient::with(ClientSettings::default(), registry, Some(connector));
-    let tasks: Vec<_> = (0..32)
-        .map(|_| {
-            let (client, url) = (client.client.clone(), server.https("/echo"));
-            tokio::spawn(async move {
-                for _ in 0..25 {
-                    let response = client.send(request("POST", &url, body::full("abc"))).await.unwrap();
-                    assert_eq!(text(response).await, "abc");
-                }
-            })
-        })
-        .collect();
-    for task in tasks {
-        soon(task).await.unwrap();
-    }
-    let fresh = client.sum("tls_connection_reuse_total", &[("reused", "false")]);
-    let reused = client.sum("tls_connection_reuse_total", &[("reused", "true")]);
-    assert_eq!(fresh + reused, 800.0);
-    // Every connection was opened for a request, and the server saw as many.
-    assert_eq!(client.sum("http_client_connections_opened_total", &[]), fresh);
-    assert_eq!(server.sum("http_server_connections_accepted_total", &[]), fresh);
-    assert_eq!(client.sum("tls_handshake_total", &[("status", "success")]), fresh);
-    assert_eq!(client.sum("http_client_requests_total", &[("outcome", "2xx")]), 800.0);
-    assert!(fresh <= 32.0, "{fresh} connections for 32 tasks");
 }
 
 #[tokio::test]
