@@ -173,6 +173,7 @@ impl Context<'_> {
             TlsErrorType::ProtocolVersion | TlsErrorType::CipherMismatch | TlsErrorType::AlpnMismatch => {
                 self.no_common(error)
             }
+            TlsErrorType::PeerAlert if error.detail().contains("AccessDenied") => self.not_allowed(),
             TlsErrorType::NotTls
             | TlsErrorType::ProtocolError
             | TlsErrorType::PeerAlert
@@ -235,6 +236,21 @@ impl Context<'_> {
                 "the server's log names the reason; check dates, names and usages of our certificate with artstore certs inspect",
             ),
         }
+    }
+
+    /// The server finds our certificate good, and does not let us in all the same.
+    fn not_allowed(&self) -> Finding {
+        let ours = self.identity.and_then(|identity| identity.certificates().first()).cloned();
+        let shown = ours.as_ref().map_or_else(|| "our certificate".to_owned(), described);
+        Finding::new(
+            Culprit::TheirJudgement,
+            format!(
+                "{} denies us access: its list of allowed clients does not name our certificate: {shown}",
+                self.server
+            ),
+            "have the server's operator add us to its allowed clients, by a name of our certificate or by its subject",
+        )
+        .certificate(ours)
     }
 
     fn no_common(&self, error: &TlsError) -> Finding {

@@ -39,6 +39,7 @@ words! {
         WrongPurpose = "wrong purpose",
         WrongName = "wrong name",
         StaleList = "stale list",
+        NotAllowed = "not an allowed client",
         NoCommonVersion = "no common version",
         NoCommonSuite = "no common suite",
         Alpn = "ALPN",
@@ -91,6 +92,7 @@ impl Fault {
                 | Self::WrongPurpose
                 | Self::WrongName
                 | Self::StaleList
+                | Self::NotAllowed
         )
     }
 
@@ -115,6 +117,10 @@ impl Cell {
     pub(crate) fn impossible(&self) -> Option<&'static str> {
         match (self.fault, self.judged(), self.version, self.peer) {
             (Fault::WrongName, Some(Role::Client), _, _) => Some("a server expects no name of a client"),
+            (Fault::NotAllowed, Some(Role::Server), _, _) => Some("clients have no list of allowed servers"),
+            (Fault::NotAllowed, _, _, Peer::OpenSsl) if self.we == Role::Client => {
+                Some("openssl's server has no list of allowed clients")
+            }
             (Fault::NonePresented, Some(Role::Server), _, _) => {
                 Some("every suite that we enable has the server show one")
             }

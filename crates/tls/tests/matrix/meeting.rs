@@ -294,13 +294,24 @@ fn expected(
     }
 }
 
-/// The series besides outcome and verdict: a listener observes how long it waited for a hello that it understood.
+/// The series besides outcome and verdict: a listener observes how long it waited for a hello that it understood, and counts
+/// whom its list of allowed clients does not name.
 fn others_that_move(cell: &Cell) -> Vec<&'static str> {
+    if cell.we == Role::Client {
+        return Vec::new();
+    }
     let understood = match cell.fault {
         Fault::PlainText => false,
         Fault::EndOfStream | Fault::TimeOut => cell.peer != Peer::Socket,
         Fault::NoCommonVersion => !matches!(cell.version, Version::V10 | Version::V11),
         _ => true,
     };
-    if cell.we == Role::Server && understood { vec!["tls_server_client_hello_wait_seconds_count"] } else { Vec::new() }
+    let unnamed = cell.fault == Fault::NotAllowed;
+    [
+        (understood, "tls_server_client_hello_wait_seconds_count"),
+        (unnamed, r#"tls_server_client_identity_total{identity="other"}"#),
+    ]
+    .into_iter()
+    .filter_map(|(moves, name)| moves.then_some(name))
+    .collect()
 }

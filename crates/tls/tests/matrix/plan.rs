@@ -3,7 +3,8 @@
 use crate::cell::{Cell, Fault, Role, Version};
 use crate::certificates::Scene;
 use artstore_tls::{
-    AcceptorSettings, ClientAuth, ConnectorSettings, CrlFiles, IdentityFiles, Policy, Protocol, Trust, TrustFile,
+    AcceptorSettings, AllowedClients, ClientAuth, ConnectorSettings, CrlFiles, IdentityFiles, Policy, Protocol, Trust,
+    TrustFile,
 };
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ pub(crate) struct Side {
     pub(crate) version: Version,
     pub(crate) suite: Option<&'static str>,
     pub(crate) alpn: Option<&'static str>,
+    /// The one client that is let in, if not all are.
+    pub(crate) allows: Option<&'static str>,
     pub(crate) patience: Duration,
 }
 
@@ -40,6 +43,7 @@ impl Plan {
             version: cell.version,
             suite: None,
             alpn: None,
+            allows: None,
             patience: Duration::from_secs(10),
         };
         let mut plan = Self { client: side(Role::Client), server: side(Role::Server) };
@@ -61,6 +65,7 @@ impl Plan {
             Fault::StaleList => Some(scene.stale()),
             _ => None,
         };
+        judge.allows = (fault == Fault::NotAllowed).then_some("subject:CN=somebody else");
         judged_side.identity = (fault != Fault::NonePresented).then_some(identity);
     }
 
@@ -128,6 +133,7 @@ impl Side {
             policy: self.policy(),
             handshake_timeout: self.patience,
             alpn: self.protocols(),
+            allowed_clients: self.allows.map(|rule| AllowedClients::new(&[rule.to_owned()]).unwrap()),
             ..AcceptorSettings::new(self.identity.as_ref().unwrap().load().unwrap())
         }
     }
