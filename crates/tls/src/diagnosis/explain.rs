@@ -115,9 +115,9 @@ impl Context<'_> {
                 format!("its certificate is broken ({})", error.detail()),
                 "inspect the server's certificate and chain with openssl s_client -showcerts, and replace what is broken",
             ),
-            TlsErrorType::ProtocolVersion | TlsErrorType::CipherMismatch | TlsErrorType::AlpnMismatch => {
-                self.no_common(error)
-            }
+            TlsErrorType::ProtocolVersion => self.no_version(error),
+            TlsErrorType::CipherMismatch => self.no_suite(error),
+            TlsErrorType::AlpnMismatch => self.no_protocol(error),
             TlsErrorType::NotTls => Finding::new(
                 Culprit::PlainText,
                 format!("{server} does not speak TLS on this port: it answered in plain text"),
@@ -170,9 +170,9 @@ impl Context<'_> {
                     "configure a client certificate and its key that the server trusts",
                 ),
             },
-            TlsErrorType::ProtocolVersion | TlsErrorType::CipherMismatch | TlsErrorType::AlpnMismatch => {
-                self.no_common(error)
-            }
+            TlsErrorType::ProtocolVersion => self.no_version(error),
+            TlsErrorType::CipherMismatch => self.no_suite(error),
+            TlsErrorType::AlpnMismatch => self.no_protocol(error),
             TlsErrorType::PeerAlert if error.detail().contains("AccessDenied") => self.not_allowed(),
             TlsErrorType::NotTls
             | TlsErrorType::ProtocolError
@@ -231,7 +231,22 @@ impl Context<'_> {
                 "its clock is wrong, or its revocation list is stale (OpenSSL calls that an expired certificate)",
                 "check the server's clock, and the nextUpdate of its revocation list",
             ),
-            (None, _, _) => refused(
+            (
+                None,
+                TlsErrorType::CertNameMismatch
+                | TlsErrorType::CertInvalid
+                | TlsErrorType::RevocationUnknown
+                | TlsErrorType::ProtocolVersion
+                | TlsErrorType::CipherMismatch
+                | TlsErrorType::AlpnMismatch
+                | TlsErrorType::NotTls
+                | TlsErrorType::ProtocolError
+                | TlsErrorType::PeerAlert
+                | TlsErrorType::Timeout
+                | TlsErrorType::Closed
+                | TlsErrorType::Internal,
+                _,
+            ) => refused(
                 format!("it says no more than {:?}", error.detail()),
                 "the server's log names the reason; check dates, names and usages of our certificate with artstore certs inspect",
             ),
@@ -253,32 +268,39 @@ impl Context<'_> {
         .certificate(ours)
     }
 
-    fn no_common(&self, error: &TlsError) -> Finding {
-        let server = &self.server;
-        let by = if error.found_by() == FoundBy::Local { "we find" } else { "it finds" };
-        match error.kind() {
-            TlsErrorType::ProtocolVersion => Finding::new(
-                Culprit::Versions,
-                format!("{server} and we have no TLS version in common, {by}: we speak {}", self.versions()),
-                "allow a common version at one side: tls.protocol_version is the oldest that we accept",
+    fn no_version(&self, error: &TlsError) -> Finding {
+        Finding::new(
+            Culprit::Versions,
+            format!(
+                "{} and we have no TLS version in common, {}: we speak {}",
+                self.server,
+                finder(error),
+                self.versions()
             ),
-            TlsErrorType::AlpnMismatch => Finding::new(
-                Culprit::ApplicationProtocol,
-                format!("{server} and we have no application protocol (ALPN) in common, {by}"),
-                "let the server offer http/1.1",
+            "allow a common version at one side: tls.protocol_version is the oldest that we accept",
+        )
+    }
+
+    fn no_suite(&self, error: &TlsError) -> Finding {
+        let suites: Vec<&str> = self.policy.suites().map(|(_, suite)| suite).collect();
+        Finding::new(
+            Culprit::Suites,
+            format!(
+                "{} and we have no cipher suite, group or signature in common, {}: we allow {}",
+                self.server,
+                finder(error),
+                suites.join(", ")
             ),
-            _ => {
-                let suites: Vec<&str> = self.policy.suites().map(|(_, suite)| suite).collect();
-                Finding::new(
-                    Culprit::Suites,
-                    format!(
-                        "{server} and we have no cipher suite, group or signature in common, {by}: we allow {}",
-                        suites.join(", ")
-                    ),
-                    "allow a common suite at one side: tls.ciphers lists ours",
-                )
-            }
-        }
+            "allow a common suite at one side: tls.ciphers lists ours",
+        )
+    }
+
+    fn no_protocol(&self, error: &TlsError) -> Finding {
+        Finding::new(
+            Culprit::ApplicationProtocol,
+            format!("{} and we have no application protocol (ALPN) in common, {}", self.server, finder(error)),
+            "let the server offer http/1.1",
+        )
     }
 
     fn broken(&self, error: &TlsError) -> Finding {
@@ -294,7 +316,22 @@ impl Context<'_> {
                 format!("the connection to {server} ends inside the handshake, without an alert: {}", error.detail()),
                 "see the server's log at this moment; a proxy or firewall in between may cut TLS, and a server that stops may too",
             ),
-            _ => self.unexplained(error),
+            TlsErrorType::CertExpired
+            | TlsErrorType::CertNotYetValid
+            | TlsErrorType::CertUntrusted
+            | TlsErrorType::CertRevoked
+            | TlsErrorType::CertNameMismatch
+            | TlsErrorType::CertWrongPurpose
+            | TlsErrorType::CertMissing
+            | TlsErrorType::CertInvalid
+            | TlsErrorType::RevocationUnknown
+            | TlsErrorType::ProtocolVersion
+            | TlsErrorType::CipherMismatch
+            | TlsErrorType::AlpnMismatch
+            | TlsErrorType::NotTls
+            | TlsErrorType::ProtocolError
+            | TlsErrorType::PeerAlert
+            | TlsErrorType::Internal => self.unexplained(error),
         }
     }
 
@@ -327,5 +364,14 @@ impl Context<'_> {
         let versions: Vec<&str> =
             Protocol::ALL.iter().filter(|version| has(**version)).map(|version| version.label()).collect();
         versions.join(", ")
+    }
+}
+
+/// Who noticed, as half a sentence.
+const fn finder(error: &TlsError) -> &'static str {
+    match error.found_by() {
+        FoundBy::Local => "we find",
+        FoundBy::Peer => "it finds",
+        FoundBy::Transport => "it seems",
     }
 }
