@@ -128,3 +128,26 @@ fn report(result: Result<(), Failure>) -> Exit {
     let _ = writeln!(std::io::stderr(), "error: {failure}");
     failure.exit()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::Parser as _;
+    use std::path::Path;
+
+    /// A runbook is read at night: each of its commands must be one that this program takes.
+    #[test]
+    fn every_command_of_the_runbooks_is_one_of_ours() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/runbooks");
+        let mut commands = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let page = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+            for line in blocks.flat_map(str::lines).filter(|line| line.starts_with("artstore ")) {
+                Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
+                commands += 1;
+            }
+        }
+        assert!(commands >= 15, "{commands}");
+    }
+}

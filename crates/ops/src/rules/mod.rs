@@ -103,6 +103,32 @@ mod tests {
         }
     }
 
+    /// Exactly those that operators were promised.
+    #[test]
+    fn there_are_fifteen_alerts() {
+        let wanted = BTreeSet::from([
+            "ArtstoreAuthServiceDown",
+            "ArtstoreAuthHighErrorRate",
+            "ArtstoreTlsCertificateExpiryCritical",
+            "ArtstoreTlsHandshakeFailures",
+            "ArtstoreAdminModuleLatencySLO",
+            "ArtstoreAuthLowCacheHitRate",
+            "ArtstoreTlsCertificateExpiringSoon",
+            "ArtstoreTlsLowConnectionReuse",
+            "ArtstoreAuthTokenExpiring",
+            "ArtstoreUploadFailures",
+            "ArtstoreStorageNearlyFull",
+            "ArtstoreTlsReloadFailing",
+            "ArtstoreTlsCrlStale",
+            "ArtstoreOutboxLagging",
+            "Watchdog",
+        ]);
+        assert_eq!(
+            groups().iter().flat_map(|group| &group.alerts).map(|alert| alert.name).collect::<BTreeSet<_>>(),
+            wanted
+        );
+    }
+
     #[test]
     fn records_are_named_by_level_family_and_operation() {
         for record in groups().iter().flat_map(|group| &group.records) {

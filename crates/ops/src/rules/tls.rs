@@ -2,7 +2,9 @@
 
 use super::{Alert, Group, Record, Severity};
 use crate::promql::{series, share, sum_by};
-use artstore_tls::metrics::{CERTIFICATE_EXPIRY, CONNECTION_REUSE, HANDSHAKES};
+use artstore_tls::metrics::{
+    CERTIFICATE_EXPIRY, CONNECTION_REUSE, CRL_NEXT_UPDATE, HANDSHAKES, RELOAD_PENDING_FAILURE,
+};
 
 pub(super) fn group() -> Group {
     Group {
@@ -22,7 +24,14 @@ pub(super) fn group() -> Group {
                 ),
             },
         ],
-        alerts: vec![expiry_critical(), expiring_soon(), handshake_failures(), low_reuse()],
+        alerts: vec![
+            expiry_critical(),
+            expiring_soon(),
+            handshake_failures(),
+            low_reuse(),
+            reload_failing(),
+            crl_stale(),
+        ],
     }
 }
 
@@ -72,5 +81,31 @@ fn low_reuse() -> Alert {
         summary: "{{ $labels.job }} opens a connection for too many requests",
         description: "Only {{ $value | humanizePercentage }} of the requests that {{ $labels.job }} sent in the last 15 minutes went over a \
             connection that had carried one before; 70 % is the least that is normal.",
+    }
+}
+
+/// Two files of a pair are replaced one after the other: that takes seconds, not minutes.
+fn reload_failing() -> Alert {
+    Alert {
+        name: "ArtstoreTlsReloadFailing",
+        severity: Severity::Warning,
+        expr: format!("{} > 0", series(&RELOAD_PENDING_FAILURE)),
+        hold: "2m",
+        summary: "{{ $labels.job }} {{ $labels.instance }} cannot use its certificate files as they are now",
+        description: "Changed certificates, keys, trust or revocation lists cannot be used (value {{ $value }}); those from before serve on \
+            until they expire.",
+    }
+}
+
+/// An hour before nextUpdate, after which every certificate of that issuer is refused.
+fn crl_stale() -> Alert {
+    Alert {
+        name: "ArtstoreTlsCrlStale",
+        severity: Severity::Warning,
+        expr: format!("{} - time() < 3600", series(&CRL_NEXT_UPDATE)),
+        hold: "5m",
+        summary: "The revocation list of {{ $labels.issuer }} at {{ $labels.job }} {{ $labels.instance }} is not renewed",
+        description: "Its nextUpdate is in {{ $value | humanizeDuration }}, or was if that is negative; from then on the issuer's \
+            certificates are refused.",
     }
 }

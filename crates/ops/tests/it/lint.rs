@@ -72,7 +72,9 @@ impl Lint {
         let arguments = &call.args.args;
         if OF_COUNTERS.contains(&name) || OF_GAUGES.contains(&name) {
             let counters = OF_COUNTERS.contains(&name);
-            let shape = match arguments.last().map(|argument| &**argument) {
+            let range =
+                arguments.iter().map(|a| &**a).find(|a| matches!(a, Expr::MatrixSelector(_) | Expr::Subquery(_)));
+            let shape = match range {
                 Some(Expr::MatrixSelector(matrix)) => self.catalogue.shape(&matrix.vs, &mut self.findings),
                 Some(argument @ Expr::Subquery(_)) => self.walk(argument)?,
                 _ => return None,

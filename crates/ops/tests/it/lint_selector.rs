@@ -90,6 +90,8 @@ pub(crate) fn series_findings(text: &str) -> Vec<String> {
     let mut findings = Vec::new();
     let Ok(Expr::VectorSelector(selector)) = parse(text) else { return vec![format!("{text} is not a series")] };
     let shape = Catalogue::get().shape(&selector, &mut findings);
+    // A scrape has the whole bounds too.
+    findings.retain(|finding| !finding.ends_with("is not a bound to select by"));
     let given: BTreeSet<String> = selector.matchers.matchers.iter().map(|matcher| matcher.name.clone()).collect();
     if given != shape.labels || selector.matchers.matchers.iter().any(|m| m.op != MatchOp::Equal) {
         findings.push(format!("{text}: a series of this family has the labels {:?}", shape.labels));

@@ -1,6 +1,13 @@
 //! Tests of the operations documents: they are current, every query in them means something, every alert does what it says.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+mod cases;
 mod committed;
+mod documents;
 mod lint;
 mod lint_selector;
 mod lint_tests;
+mod mutants;
+mod mutation;
+mod promtool;
