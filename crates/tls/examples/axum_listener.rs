@@ -1,4 +1,5 @@
-//! axum over mutual TLS, every handshake measured: a listener for `axum::serve`, and handlers that know the client.
+//! axum over mutual TLS, every handshake measured: a listener for `axum::serve` whose certificates can be renewed while it
+//! runs, and handlers that know the client.
 //!
 //! ```sh
 //! cargo run -p artstore-tls --example axum_listener -- certificates 127.0.0.1:8443
@@ -11,7 +12,8 @@
 use artstore_metrics::{Clock as _, Format, Registry, SystemClock};
 use artstore_tls::dev::{DevCa, Leaf};
 use artstore_tls::{
-    Acceptor, AcceptorSettings, ClientAuth, Identity, ListenerMetrics, ServerStream, SetupError, TlsListener, Trust,
+    Acceptor, AcceptorSettings, CertificateMetrics, Change, ClientAuth, IdentityFiles, ListenerMetrics, ReloadFiles,
+    ReloadMetrics, Reloader, ServerStream, TlsListener, TrustFile,
 };
 use axum::Router;
 use axum::extract::ConnectInfo;
@@ -22,6 +24,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -31,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let now = SystemClock::new().wall();
     let ca = DevCa::open(folder, now)?;
-    let identity = ca.keep("server", &Leaf::server("example server", now), now)?.load()?;
+    let server = ca.keep("server", &Leaf::server("example server", now), now)?;
     let client = ca.keep("client", &Leaf::client("example client", now), now)?;
     let tcp = TcpListener::bind(address).await?;
     println!("in another terminal:");
@@ -43,39 +46,62 @@ async fn main() -> Result<(), Box<dyn Error>> {
         client.key.display()
     );
     let registry = Registry::new();
-    let listener = listener(tcp, identity, ca.trust()?, &registry)?;
+    let listener = listener(tcp, server, TrustFile(ca.ca_file().to_owned()), &registry)?;
     axum::serve(listener, app(registry).into_make_service_with_connect_info::<Client>()).await?;
     Ok(())
 }
 
-/// A listener for `axum::serve`, whose clients must show a certificate that this trust vouches for.
+/// A listener for `axum::serve`, whose clients must show a certificate that this trust vouches for. When the files change, so
+/// does what it shows and whom it trusts.
 pub(crate) fn listener(
     tcp: TcpListener,
-    identity: Identity,
-    trust: Trust,
+    server: IdentityFiles,
+    trust: TrustFile,
     registry: &Registry,
-) -> Result<AxumListener, SetupError> {
-    let mut settings = AcceptorSettings::new(identity);
-    settings.client_auth = ClientAuth::Required(trust);
+) -> Result<AxumListener, Box<dyn Error>> {
+    let clock = SystemClock::new();
+    let files = ReloadFiles { server: Some(server), trust: Some(trust), ..ReloadFiles::default() };
+    let (reloads, held) = (ReloadMetrics::new(registry, clock), CertificateMetrics::new(registry, clock));
+    let (reloader, loaded) = Reloader::load(&files, reloads, held, clock)?;
+
+    let mut settings = AcceptorSettings::new(loaded.server.ok_or("no certificate")?);
+    settings.client_auth = ClientAuth::Required(loaded.trust.ok_or("no trust")?);
     settings.alpn = vec![b"http/1.1".to_vec()];
     let metrics = ListenerMetrics::new(registry, &settings.policy);
-    let acceptor = Acceptor::new(settings, metrics, SystemClock::new())?;
-    Ok(AxumListener(TlsListener::new(tcp, acceptor)))
+    let acceptor = Acceptor::new(settings, metrics, clock)?;
+
+    let reloading = acceptor.clone();
+    let take = move |change| match change {
+        Change::ServerIdentity(identity) => {
+            reloading.set_identity(identity);
+            Ok(0)
+        }
+        Change::Trust(trust) => reloading.set_client_auth(ClientAuth::Required(trust)),
+        // We do not connect to anybody.
+        Change::ClientIdentity(_) => Ok(0),
+    };
+    let shutdown = CancellationToken::new();
+    tokio::spawn(reloader.run(take, shutdown.clone()));
+    Ok(AxumListener { tls: TlsListener::new(tcp, acceptor), _reloading: shutdown.drop_guard() })
 }
 
 /// Our listener as axum wants it.
-pub(crate) struct AxumListener(TlsListener);
+pub(crate) struct AxumListener {
+    tls: TlsListener,
+    /// The files are watched for as long as there is a listener.
+    _reloading: DropGuard,
+}
 
 impl axum::serve::Listener for AxumListener {
     type Io = ServerStream;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (ServerStream, SocketAddr) {
-        self.0.accept().await
+        self.tls.accept().await
     }
 
     fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.tls.local_addr()
     }
 }
 
