@@ -1,6 +1,7 @@
 //! Accepts TLS connections: two phases under one deadline, timed apart, classified, and closed so that alerts arrive.
 
 use crate::allowed::AllowedClients;
+use crate::certificate::CertificateInfo;
 use crate::connector::negotiated;
 use crate::error::{CertificateAnswer, FoundBy, TlsError, TlsErrorType};
 use crate::hello::{self, Recorder};
@@ -364,16 +365,20 @@ impl<C: Clock> Acceptor<C> {
         let negotiated = match negotiated(connection) {
             Ok(negotiated) => negotiated,
             Err(error) => {
-                span.failed(error.kind());
+                span.failed(error.kind(), error.found_by());
                 return Err(error);
             }
         };
         let active = self.metrics.connection(negotiated.protocol);
-        span.succeeded(negotiated, self.clock.monotonic());
+        let usage = span.succeeded(negotiated, self.clock.monotonic());
+        let peer = membership.peer().first().and_then(CertificateInfo::from_der);
+        if let Some(peer) = &peer {
+            self.metrics.peer_seen("client", peer, self.clock.wall());
+        }
         if let (Some(allowed), Some(leaf)) = (&self.shared.current.load().allowed, membership.peer().first()) {
             allowed.rule_for(leaf).into_iter().for_each(|rule| self.metrics.identity_allowed(rule));
         }
-        Ok(ServerStream::new(stream, negotiated, membership, active))
+        Ok(ServerStream::new(stream, negotiated, peer, membership, usage, active))
     }
 }
 
@@ -479,7 +484,7 @@ impl Failure {
     /// Counts it, logs it, and closes the connection so that the peer can read why.
     async fn settle(self, span: ServerHandshake, peer: Option<SocketAddr>) -> TlsError {
         let Self { error, tcp } = self;
-        span.failed(error.kind());
+        span.failed(error.kind(), error.found_by());
         error.log_incoming(peer);
         if let Some(tcp) = tcp.filter(|_| error.found_by() == FoundBy::Local) {
             linger::close(tcp).await;

@@ -5,7 +5,7 @@ use crate::certificate::PeerCertificate;
 use crate::error::{CertificateAnswer, FoundBy, TlsError, TlsErrorType};
 use crate::linger::LINGER_TIME;
 use crate::live::{Membership, Way};
-use crate::metrics::{ClientHandshake, Negotiated};
+use crate::metrics::{ClientHandshake, Negotiated, Usage};
 use crate::names::cipher_suite_name;
 use crate::verify::ServerSeen;
 use artstore_metrics::GaugeGuard;
@@ -113,6 +113,10 @@ pub struct ClientStream<T = TcpStream> {
     reader: Option<Waker>,
     /// We said goodbye: an end that follows is our own doing.
     closing: bool,
+    /// Something was written before the outcome was known.
+    used_early: bool,
+    /// Present once the handshake is known to have succeeded.
+    usage: Option<Usage>,
     membership: Membership<ServerSeen>,
     _active: GaugeGuard,
 }
@@ -146,6 +150,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientStream<T> {
             failed_write: None,
             reader: None,
             closing: false,
+            used_early: false,
+            usage: None,
             membership,
             _active: active,
         };
@@ -167,9 +173,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientStream<T> {
         }
     }
 
+    /// Application data went one way or the other.
+    fn used(&mut self) {
+        match &mut self.usage {
+            Some(usage) => usage.used(),
+            None => self.used_early = true,
+        }
+    }
+
     fn accepted(&mut self) {
         if let Some(handshake) = self.handshake.take() {
-            handshake.succeeded(self.state.negotiated);
+            let mut usage = handshake.succeeded(self.state.negotiated);
+            if self.used_early {
+                usage.used();
+            }
+            self.usage = Some(usage);
             // The first outcome stays.
             self.state.outcome.set(Ok(())).ok();
         }
@@ -178,7 +196,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientStream<T> {
     /// The connection failed before the verdict: that is a failed handshake. Returns the error to report.
     fn refused(&mut self, error: TlsError, kind: io::ErrorKind) -> io::Error {
         if let Some(handshake) = self.handshake.take() {
-            handshake.failed(error.kind());
+            handshake.failed(error.kind(), error.found_by());
             error.log_outgoing(&self.state.server);
             self.state.outcome.set(Err(error.clone())).ok();
         }
@@ -311,6 +329,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ClientStream<T> {
         self.judge_write(cx, closed)
     }
 
+    fn note_written(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Ok(count)) if count > 0) {
+            self.used();
+        }
+        written
+    }
+
     /// One write or flush, unless the connection is cut.
     fn poll_out<R>(
         &mut self,
@@ -327,14 +352,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientStream<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.membership.intact()?;
+        let before = buf.filled().len();
         let polled = this.poll_receive(cx, buf);
+        if buf.filled().len() > before {
+            this.used();
+        }
         this.membership.settle(Way::In, cx, polled)
     }
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_out(cx, |inner, cx| inner.poll_write(cx, buf))
+        let this = self.get_mut();
+        let written = this.poll_out(cx, |inner, cx| inner.poll_write(cx, buf));
+        this.note_written(written)
     }
 
     fn poll_write_vectored(
@@ -342,7 +373,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_out(cx, |inner, cx| inner.poll_write_vectored(cx, bufs))
+        let this = self.get_mut();
+        let written = this.poll_out(cx, |inner, cx| inner.poll_write_vectored(cx, bufs));
+        this.note_written(written)
     }
 
     fn is_write_vectored(&self) -> bool {

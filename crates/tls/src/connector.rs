@@ -7,7 +7,7 @@ use crate::error::{FoundBy, TlsError, TlsErrorType};
 use crate::identity::{Identity, SetupError, Trust};
 use crate::linger;
 use crate::live::{ConnectionCut, Entry, Live, Membership};
-use crate::metrics::{ClientHandshake, ConnectorMetrics, Negotiated};
+use crate::metrics::{ClientHandshake, ConnectorMetrics, HandshakeKind, Negotiated};
 use crate::policy::Policy;
 use crate::time_source::ClockTime;
 use crate::verify::{AnswerNote, NotingResolver, ServerJudge, ServerSeen};
@@ -207,7 +207,7 @@ impl<C: Clock> Connector<C> {
             }
             Err(_) => TlsError::timeout("the server's part of the handshake"),
         };
-        span.failed(error.kind());
+        span.failed(error.kind(), error.found_by());
         error.log_outgoing(&server);
         Err(error)
     }
@@ -253,18 +253,17 @@ impl<C: Clock> Connector<C> {
         let negotiated = match negotiated(connection) {
             Ok(negotiated) => negotiated,
             Err(error) => {
-                span.failed(error.kind());
+                span.failed(error.kind(), error.found_by());
                 return Err(error);
             }
         };
         let leaf = connection.peer_certificates().and_then(<[_]>::first);
-        let state = ClientConnectionState::new(
-            server,
-            negotiated,
-            connection.alpn_protocol().map(<[u8]>::to_vec),
-            leaf.and_then(CertificateInfo::from_der),
-            note.get(),
-        );
+        let peer = leaf.and_then(CertificateInfo::from_der);
+        if let Some(peer) = &peer {
+            self.metrics.peer_seen(&server, peer, self.clock.wall());
+        }
+        let alpn = connection.alpn_protocol().map(<[u8]>::to_vec);
+        let state = ClientConnectionState::new(server, negotiated, alpn, peer, note.get());
         Ok(ClientStream::new(stream, state, span, membership, self.metrics.connection(negotiated.protocol)))
     }
 }
@@ -290,11 +289,18 @@ fn client_config<C: Clock>(
 pub(crate) fn negotiated(connection: &CommonState) -> Result<Negotiated, TlsError> {
     let protocol = connection.protocol_version().and_then(Protocol::from_rustls);
     let suite = connection.negotiated_cipher_suite().map(|suite| suite.suite());
-    match (protocol, suite) {
-        (Some(protocol), Some(suite)) => Ok(Negotiated { protocol, suite }),
-        // rustls knows both once a handshake is complete.
-        (None, _) | (_, None) => {
-            Err(TlsError::new(TlsErrorType::Internal, FoundBy::Local, "no version or suite after the handshake"))
+    let group = connection.negotiated_key_exchange_group().map(|group| group.name());
+    let kind = connection.handshake_kind().map(|kind| match kind {
+        rustls::HandshakeKind::Full => HandshakeKind::Full,
+        rustls::HandshakeKind::FullWithHelloRetryRequest => HandshakeKind::FullHelloRetry,
+        rustls::HandshakeKind::Resumed => HandshakeKind::Resumed,
+    });
+    match (protocol, suite, kind) {
+        (Some(protocol), Some(suite), Some(kind)) => Ok(Negotiated { protocol, suite, kind, group }),
+        // rustls knows them all once a handshake is complete.
+        (None, _, _) | (_, None, _) | (_, _, None) => {
+            let detail = "no version, suite or kind after the handshake";
+            Err(TlsError::new(TlsErrorType::Internal, FoundBy::Local, detail))
         }
     }
 }

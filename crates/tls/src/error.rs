@@ -47,15 +47,16 @@ label_enum! {
     }
 }
 
-/// Who noticed that a handshake cannot succeed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FoundBy {
-    /// We did.
-    Local,
-    /// The peer, which told us by an alert.
-    Peer,
-    /// Neither: the connection below broke or stayed silent.
-    Transport,
+label_enum! {
+    /// Who noticed that a handshake cannot succeed.
+    pub enum FoundBy as "found_by" {
+        /// We did.
+        Local = "local",
+        /// The peer, which told us by an alert.
+        Peer = "peer",
+        /// Neither: the connection below broke or stayed silent.
+        Transport = "transport",
+    }
 }
 
 /// A failed TLS handshake.
@@ -102,24 +103,28 @@ impl TlsError {
     /// One line about a handshake with `server` that failed. Our own faults are errors; the
     /// rest are warnings, for we need that server.
     pub(crate) fn log_outgoing(&self, server: &str) {
-        let (kind, detail) = (self.kind.label(), self.detail.as_str());
+        let (kind, found_by, detail) = (self.kind.label(), self.found_by.label(), self.detail.as_str());
         match self.kind {
-            TlsErrorType::Internal => tracing::error!(server, error_type = kind, detail, "TLS handshake failed"),
-            _ => tracing::warn!(server, error_type = kind, detail, "TLS handshake failed"),
+            TlsErrorType::Internal => {
+                tracing::error!(server, error_type = kind, found_by, detail, "TLS handshake failed")
+            }
+            _ => tracing::warn!(server, error_type = kind, found_by, detail, "TLS handshake failed"),
         }
     }
 
     /// One line about a handshake of `peer` with our listener that failed. Anybody can make these, so they are quiet; what a
     /// port scan causes is quieter still.
     pub(crate) fn log_incoming(&self, peer: Option<SocketAddr>) {
-        let (kind, detail) = (self.kind.label(), self.detail.as_str());
+        let (kind, found_by, detail) = (self.kind.label(), self.found_by.label(), self.detail.as_str());
         let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
         match self.kind {
-            TlsErrorType::Internal => tracing::error!(peer, error_type = kind, detail, "TLS handshake failed"),
-            TlsErrorType::Closed | TlsErrorType::NotTls | TlsErrorType::Timeout => {
-                tracing::debug!(peer, error_type = kind, detail, "TLS handshake failed");
+            TlsErrorType::Internal => {
+                tracing::error!(peer, error_type = kind, found_by, detail, "TLS handshake failed")
             }
-            _ => tracing::info!(peer, error_type = kind, detail, "TLS handshake failed"),
+            TlsErrorType::Closed | TlsErrorType::NotTls | TlsErrorType::Timeout => {
+                tracing::debug!(peer, error_type = kind, found_by, detail, "TLS handshake failed");
+            }
+            _ => tracing::info!(peer, error_type = kind, found_by, detail, "TLS handshake failed"),
         }
     }
 

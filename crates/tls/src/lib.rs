@@ -84,7 +84,8 @@ pub use inspect::{InspectedCertificates, Inspection, inspect};
 pub use listener::TlsListener;
 pub use live::ConnectionCut;
 pub use metrics::{
-    CertificateMetrics, ConnectorMetrics, CutReason, ListenerMetrics, Negotiated, ReloadMetrics, ReloadReason, Verdict,
+    CertificateMetrics, ConnectorMetrics, CutReason, HandshakeKind, ListenerMetrics, Negotiated, ReloadMetrics,
+    ReloadReason, Verdict,
 };
 pub use monitor::{CHECK_INTERVAL, CertificateMonitor, WatchedFile};
 pub use names::{

@@ -3,10 +3,11 @@
 mod certificates;
 mod handshakes;
 mod identities;
+mod peers;
 mod reload;
 
 pub use certificates::CertificateMetrics;
-pub use handshakes::{ClientHandshake, ConnectorMetrics, ListenerMetrics, Negotiated, ServerHandshake};
+pub use handshakes::{ClientHandshake, ConnectorMetrics, ListenerMetrics, Negotiated, ServerHandshake, Usage};
 pub use reload::{
     CRL_AGE, CRL_NEXT_UPDATE, CRL_NUMBER, CRL_REVOKED, RELOAD_LAST_SUCCESS, RELOAD_PENDING_FAILURE, RELOADS,
     ReloadMetrics, ReloadReason,
@@ -14,7 +15,7 @@ pub use reload::{
 
 use crate::Protocol;
 use crate::certificate::CertType;
-use crate::error::TlsErrorType;
+use crate::error::{FoundBy, TlsErrorType};
 use artstore_metrics::{Family, Label, LabelValue as _, Outcome, label_enum};
 
 label_enum! {
@@ -40,6 +41,18 @@ label_enum! {
         True = "true",
         /// It had not.
         False = "false",
+    }
+}
+
+label_enum! {
+    /// How much of a handshake there was.
+    pub enum HandshakeKind as "kind" {
+        /// All of it.
+        Full = "full",
+        /// All of it, after the server had asked for another key-exchange group than the client had guessed.
+        FullHelloRetry = "full_hello_retry",
+        /// A session was resumed, and nobody showed a certificate.
+        Resumed = "resumed",
     }
 }
 
@@ -98,7 +111,9 @@ const CIPHER_SUITE: Label =
 const SUBJECT: Label = Label::open("subject", "the certificates loaded; RFC 4514 strings");
 const FINGERPRINT: Label = Label::open("fingerprint", "the certificates loaded; SHA-256 in hexadecimal");
 const IDENTITY: Label = Label::open("identity", "the rules of the list of allowed clients, and other");
+const GROUP: Label = Label::open("group", "the enabled key-exchange groups by IANA name, and none");
 const BUCKETS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0];
+const DAYS_LEFT: &[f64] = &[0.0, 1.0, 3.0, 7.0, 14.0, 30.0, 60.0, 90.0, 365.0];
 const OUTCOME: &[Label] = &[Outcome::<TlsErrorType>::STATUS, TlsErrorType::OR_EMPTY];
 const PROTOCOL: &[Label] = &[Protocol::LABEL];
 const BY_SUITE: &[Label] = &[CIPHER_SUITE, Protocol::LABEL];
@@ -254,6 +269,74 @@ pub const SERVER_CLIENT_IDENTITY: Family = Family::counter(
 )
 .labels(&[IDENTITY]);
 
+/// Who found what was wrong with client handshakes.
+pub const HANDSHAKE_FAILURES_FOUND_BY: Family = Family::counter(
+    "tls_handshake_failures_found_by_total",
+    "Failed TLS handshakes of outgoing connections by who found the reason: we, the peer by an alert, or the transport.",
+)
+.labels(&[FoundBy::LABEL]);
+
+/// Successful client handshakes by kind.
+pub const HANDSHAKE_KIND: Family = Family::counter(
+    "tls_handshake_kind_total",
+    "Successful TLS handshakes of outgoing connections by kind: full, full after a hello retry, or resumed.",
+)
+.labels(&[HandshakeKind::LABEL]);
+
+/// Successful client handshakes by key-exchange group.
+pub const HANDSHAKE_KEY_EXCHANGE: Family = Family::counter(
+    "tls_handshake_key_exchange_total",
+    "Successful TLS handshakes of outgoing connections by key-exchange group; none in resumed handshakes of TLS 1.2.",
+)
+.labels(&[GROUP]);
+
+/// Client connections that carried nothing.
+pub const CONNECTIONS_UNUSED: Family = Family::counter(
+    "tls_connections_unused_total",
+    "Outgoing TLS connections that were closed after a successful handshake without a byte of application data either way.",
+);
+
+/// How long servers' certificates are still valid.
+pub const PEER_CERTIFICATE_DAYS_LEFT: Family = Family::histogram(
+    "tls_peer_certificate_days_left",
+    "Days until the notAfter of the server's certificate in each complete handshake of outgoing connections.",
+    DAYS_LEFT,
+);
+
+/// Who found what was wrong with server handshakes.
+pub const SERVER_HANDSHAKE_FAILURES_FOUND_BY: Family = Family::counter(
+    "tls_server_handshake_failures_found_by_total",
+    "Failed TLS handshakes of accepted connections by who found the reason: we, the peer by an alert, or the transport.",
+)
+.labels(&[FoundBy::LABEL]);
+
+/// Successful server handshakes by kind.
+pub const SERVER_HANDSHAKE_KIND: Family = Family::counter(
+    "tls_server_handshake_kind_total",
+    "Successful TLS handshakes of accepted connections by kind: full, full after a hello retry, or resumed.",
+)
+.labels(&[HandshakeKind::LABEL]);
+
+/// Successful server handshakes by key-exchange group.
+pub const SERVER_HANDSHAKE_KEY_EXCHANGE: Family = Family::counter(
+    "tls_server_handshake_key_exchange_total",
+    "Successful TLS handshakes of accepted connections by key-exchange group; none in resumed handshakes of TLS 1.2.",
+)
+.labels(&[GROUP]);
+
+/// Server connections that carried nothing.
+pub const SERVER_CONNECTIONS_UNUSED: Family = Family::counter(
+    "tls_server_connections_unused_total",
+    "Accepted TLS connections that were closed after a successful handshake without a byte of application data either way.",
+);
+
+/// How long clients' certificates are still valid.
+pub const SERVER_PEER_CERTIFICATE_DAYS_LEFT: Family = Family::histogram(
+    "tls_server_peer_certificate_days_left",
+    "Days until the notAfter of the client's certificate in each complete handshake of accepted connections.",
+    DAYS_LEFT,
+);
+
 /// All families of this crate.
 pub const FAMILIES: &[&Family] = &[
     &HANDSHAKE_DURATION,
@@ -267,6 +350,11 @@ pub const FAMILIES: &[&Family] = &[
     &HANDSHAKES_UNSETTLED,
     &CERTIFICATE_NOT_AFTER,
     &CONNECTIONS_CUT,
+    &HANDSHAKE_FAILURES_FOUND_BY,
+    &HANDSHAKE_KIND,
+    &HANDSHAKE_KEY_EXCHANGE,
+    &CONNECTIONS_UNUSED,
+    &PEER_CERTIFICATE_DAYS_LEFT,
     &CERTIFICATE_NOT_BEFORE,
     &RELOADS,
     &RELOAD_LAST_SUCCESS,
@@ -286,6 +374,11 @@ pub const FAMILIES: &[&Family] = &[
     &SERVER_CERTIFICATE_VALIDATION,
     &SERVER_CONNECTIONS_CUT,
     &SERVER_CLIENT_IDENTITY,
+    &SERVER_HANDSHAKE_FAILURES_FOUND_BY,
+    &SERVER_HANDSHAKE_KIND,
+    &SERVER_HANDSHAKE_KEY_EXCHANGE,
+    &SERVER_CONNECTIONS_UNUSED,
+    &SERVER_PEER_CERTIFICATE_DAYS_LEFT,
 ];
 
 impl From<TlsErrorType> for Verdict {

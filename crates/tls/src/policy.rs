@@ -122,6 +122,11 @@ impl Policy {
         self.groups.iter().map(|group| group_name(*group))
     }
 
+    /// The place of a group among [`groups`](Self::groups).
+    pub(crate) fn index_of_group(&self, group: NamedGroup) -> Option<usize> {
+        self.groups.iter().position(|enabled| *enabled == group)
+    }
+
     fn kx_groups(&self) -> impl Iterator<Item = &'static dyn SupportedKxGroup> {
         let all = rustls::crypto::aws_lc_rs::ALL_KX_GROUPS;
         self.groups.iter().filter_map(|group| all.iter().find(|known| known.name() == *group).copied())

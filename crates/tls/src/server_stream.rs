@@ -1,9 +1,9 @@
 //! An open connection from a client: bytes in and out, until it is cut.
 
 use crate::Protocol;
-use crate::certificate::{CertificateInfo, PeerCertificate};
+use crate::certificate::PeerCertificate;
 use crate::live::{Membership, Way};
-use crate::metrics::Negotiated;
+use crate::metrics::{Negotiated, Usage};
 use crate::names::cipher_suite_name;
 use artstore_metrics::GaugeGuard;
 use rustls::pki_types::CertificateDer;
@@ -25,6 +25,7 @@ pub struct ServerStream {
     peer: Option<PeerCertificate>,
     alpn: Option<Vec<u8>>,
     membership: Membership<ClientChain>,
+    usage: Usage,
     _active: GaugeGuard,
 }
 
@@ -33,14 +34,14 @@ impl ServerStream {
     pub(crate) fn new(
         inner: server::TlsStream<TcpStream>,
         negotiated: Negotiated,
+        peer: Option<PeerCertificate>,
         membership: Membership<ClientChain>,
+        usage: Usage,
         active: GaugeGuard,
     ) -> Self {
         let (_, connection) = inner.get_ref();
-        let leaf = connection.peer_certificates().and_then(<[_]>::first);
-        let peer = leaf.and_then(CertificateInfo::from_der);
         let alpn = connection.alpn_protocol().map(<[u8]>::to_vec);
-        Self { inner, negotiated, peer, alpn, membership, _active: active }
+        Self { inner, negotiated, peer, alpn, membership, usage, _active: active }
     }
 
     /// The client's certificate, verified, if it showed one.
@@ -86,17 +87,32 @@ impl ServerStream {
         let polled = operation(Pin::new(&mut self.inner), cx);
         self.membership.settle(way, cx, polled)
     }
+
+    fn note_written(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Ok(count)) if count > 0) {
+            self.usage.used();
+        }
+        written
+    }
 }
 
 impl AsyncRead for ServerStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll(Way::In, cx, |inner, cx| inner.poll_read(cx, buf))
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = this.poll(Way::In, cx, |inner, cx| inner.poll_read(cx, buf));
+        if buf.filled().len() > before {
+            this.usage.used();
+        }
+        read
     }
 }
 
 impl AsyncWrite for ServerStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll(Way::Out, cx, |inner, cx| inner.poll_write(cx, buf))
+        let this = self.get_mut();
+        let written = this.poll(Way::Out, cx, |inner, cx| inner.poll_write(cx, buf));
+        this.note_written(written)
     }
 
     fn poll_write_vectored(
@@ -104,7 +120,9 @@ impl AsyncWrite for ServerStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll(Way::Out, cx, |inner, cx| inner.poll_write_vectored(cx, bufs))
+        let this = self.get_mut();
+        let written = this.poll(Way::Out, cx, |inner, cx| inner.poll_write_vectored(cx, bufs));
+        this.note_written(written)
     }
 
     fn is_write_vectored(&self) -> bool {

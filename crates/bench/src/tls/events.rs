@@ -2,7 +2,7 @@
 
 use super::material::{Kind, suite};
 use artstore_metrics::{Clock as _, Registry, SystemClock};
-use artstore_tls::{ListenerMetrics, Negotiated, Policy, Protocol, Verdict};
+use artstore_tls::{HandshakeKind, ListenerMetrics, Negotiated, Policy, Protocol, Verdict};
 use std::hint::black_box;
 
 /// The metrics of a listener that never listens.
@@ -19,7 +19,12 @@ impl Events {
         Self {
             metrics: ListenerMetrics::new(&Registry::new(), policy),
             clock: SystemClock::new(),
-            negotiated: Negotiated { protocol, suite: suite(kind).suite() },
+            negotiated: Negotiated {
+                protocol,
+                suite: suite(kind).suite(),
+                kind: if kind.resumed_12 { HandshakeKind::Resumed } else { HandshakeKind::Full },
+                group: (!kind.resumed_12).then_some(rustls::NamedGroup::X25519),
+            },
             mutual: kind.mutual,
         }
     }
@@ -34,7 +39,8 @@ impl Events {
         }
         let negotiated = black_box(self.negotiated);
         let active = self.metrics.connection(negotiated.protocol);
-        span.succeeded(negotiated, self.clock.monotonic());
-        drop(black_box(active));
+        let mut usage = span.succeeded(negotiated, self.clock.monotonic());
+        usage.used();
+        drop(black_box((active, usage)));
     }
 }

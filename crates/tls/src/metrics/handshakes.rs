@@ -1,29 +1,46 @@
 //! How handshakes are recorded, in both directions: drop-safe spans, and counts whose sums agree in every scrape.
 
 use super::identities::Identities;
+use super::peers::PeerExpiry;
 use super::{
-    CIPHER_SUITE_USAGE, CONNECTION_REUSE, CONNECTIONS_ACTIVE, CONNECTIONS_CUT, CertificateMetrics, CutReason,
-    HANDSHAKE_DURATION, HANDSHAKES, HANDSHAKES_UNSETTLED, PROTOCOL_USAGE, Reused, SERVER_CERTIFICATE_VALIDATION,
-    SERVER_CIPHER_SUITE_USAGE, SERVER_CLIENT_HELLO_WAIT, SERVER_CONNECTIONS_ACTIVE, SERVER_CONNECTIONS_CUT,
-    SERVER_HANDSHAKE_DURATION, SERVER_HANDSHAKES, SERVER_HANDSHAKES_CANCELLED, SERVER_HANDSHAKES_IN_PROGRESS,
-    SERVER_PROTOCOL_USAGE, Verdict,
+    CIPHER_SUITE_USAGE, CONNECTION_REUSE, CONNECTIONS_ACTIVE, CONNECTIONS_CUT, CONNECTIONS_UNUSED, CertificateMetrics,
+    CutReason, HANDSHAKE_DURATION, HANDSHAKE_FAILURES_FOUND_BY, HANDSHAKE_KEY_EXCHANGE, HANDSHAKE_KIND, HANDSHAKES,
+    HANDSHAKES_UNSETTLED, HandshakeKind, PEER_CERTIFICATE_DAYS_LEFT, PROTOCOL_USAGE, Reused,
+    SERVER_CERTIFICATE_VALIDATION, SERVER_CIPHER_SUITE_USAGE, SERVER_CLIENT_HELLO_WAIT, SERVER_CONNECTIONS_ACTIVE,
+    SERVER_CONNECTIONS_CUT, SERVER_CONNECTIONS_UNUSED, SERVER_HANDSHAKE_DURATION, SERVER_HANDSHAKE_FAILURES_FOUND_BY,
+    SERVER_HANDSHAKE_KEY_EXCHANGE, SERVER_HANDSHAKE_KIND, SERVER_HANDSHAKES, SERVER_HANDSHAKES_CANCELLED,
+    SERVER_HANDSHAKES_IN_PROGRESS, SERVER_PEER_CERTIFICATE_DAYS_LEFT, SERVER_PROTOCOL_USAGE, Verdict,
 };
 use crate::Protocol;
 use crate::allowed::AllowedClients;
-use crate::error::TlsErrorType;
+use crate::certificate::CertificateInfo;
+use crate::error::{FoundBy, TlsErrorType};
 use crate::policy::Policy;
 use artstore_metrics::{
-    Counter, EventLock, Family, Gauge, GaugeGuard, Histogram, Monotonic, Outcome, Registry, Row, Rows,
+    Counter, EventLock, Family, Gauge, GaugeGuard, Histogram, Monotonic, Outcome, Registry, Row, Rows, UnixTime,
 };
-use rustls::CipherSuite;
+use rustls::{CipherSuite, NamedGroup};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The label of a handshake without key exchange.
+const NO_GROUP: &str = "none";
 
 /// The place of a suite among those that the policy enables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct SuiteRow(usize);
 
 impl Row for SuiteRow {
+    fn row(self) -> usize {
+        self.0
+    }
+}
+
+/// The place of a key-exchange group among those that the policy enables; behind them, that of none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct GroupRow(usize);
+
+impl Row for GroupRow {
     fn row(self) -> usize {
         self.0
     }
@@ -36,6 +53,10 @@ pub struct Negotiated {
     pub protocol: Protocol,
     /// The suite.
     pub suite: CipherSuite,
+    /// How much of a handshake there was.
+    pub kind: HandshakeKind,
+    /// The key-exchange group; none in resumed handshakes of TLS 1.2.
+    pub group: Option<NamedGroup>,
 }
 
 /// The families that both directions have, recorded together so that their sums agree.
@@ -47,7 +68,12 @@ struct HandshakeCells {
     duration: Histogram<SuiteRow>,
     protocol_usage: Counter<Protocol>,
     suite_usage: Counter<SuiteRow>,
+    kind: Counter<HandshakeKind>,
+    group: Counter<GroupRow>,
+    found_by: Counter<FoundBy>,
     active: Gauge<Protocol>,
+    unused: Counter,
+    peers: PeerExpiry,
 }
 
 /// Which family is which in one direction.
@@ -56,7 +82,12 @@ struct Direction {
     duration: &'static Family,
     protocol_usage: &'static Family,
     suite_usage: &'static Family,
+    kind: &'static Family,
+    group: &'static Family,
+    found_by: &'static Family,
     active: &'static Family,
+    unused: &'static Family,
+    days_left: &'static Family,
 }
 
 const CLIENT: Direction = Direction {
@@ -64,7 +95,12 @@ const CLIENT: Direction = Direction {
     duration: &HANDSHAKE_DURATION,
     protocol_usage: &PROTOCOL_USAGE,
     suite_usage: &CIPHER_SUITE_USAGE,
+    kind: &HANDSHAKE_KIND,
+    group: &HANDSHAKE_KEY_EXCHANGE,
+    found_by: &HANDSHAKE_FAILURES_FOUND_BY,
     active: &CONNECTIONS_ACTIVE,
+    unused: &CONNECTIONS_UNUSED,
+    days_left: &PEER_CERTIFICATE_DAYS_LEFT,
 };
 
 const SERVER: Direction = Direction {
@@ -72,7 +108,12 @@ const SERVER: Direction = Direction {
     duration: &SERVER_HANDSHAKE_DURATION,
     protocol_usage: &SERVER_PROTOCOL_USAGE,
     suite_usage: &SERVER_CIPHER_SUITE_USAGE,
+    kind: &SERVER_HANDSHAKE_KIND,
+    group: &SERVER_HANDSHAKE_KEY_EXCHANGE,
+    found_by: &SERVER_HANDSHAKE_FAILURES_FOUND_BY,
     active: &SERVER_CONNECTIONS_ACTIVE,
+    unused: &SERVER_CONNECTIONS_UNUSED,
+    days_left: &SERVER_PEER_CERTIFICATE_DAYS_LEFT,
 };
 
 impl HandshakeCells {
@@ -81,6 +122,7 @@ impl HandshakeCells {
             policy.suites().map(|(protocol, suite)| vec![protocol.label().into(), suite.into()]).collect();
         let by_suite: Rows =
             policy.suites().map(|(protocol, suite)| vec![suite.into(), protocol.label().into()]).collect();
+        let by_group: Rows = policy.groups().chain([NO_GROUP]).map(|group| vec![group.into()]).collect();
         Self {
             policy: policy.clone(),
             events: registry.event_lock(),
@@ -89,21 +131,58 @@ impl HandshakeCells {
             active: registry.gauge(direction.active),
             protocol_usage: registry.counter(direction.protocol_usage),
             suite_usage: registry.counter_of_rows(direction.suite_usage, &by_suite),
+            kind: registry.counter(direction.kind),
+            group: registry.counter_of_rows(direction.group, &by_group),
+            found_by: registry.counter(direction.found_by),
+            unused: registry.counter(direction.unused),
+            peers: PeerExpiry::new(registry.histogram(direction.days_left)),
         }
     }
 
     fn succeeded(&self, negotiated: Negotiated, took: Duration) {
         // What was negotiated is always among the enabled: the same policy made the configuration.
         let row = SuiteRow(self.policy.index_of(negotiated.suite).unwrap_or_default());
+        let group = negotiated.group.and_then(|group| self.policy.index_of_group(group));
+        let group = GroupRow(group.unwrap_or_else(|| self.policy.groups().count()));
         let _event = self.events.event();
         self.duration.observe(row, took);
         self.total.inc(Outcome::Success);
         self.protocol_usage.inc(negotiated.protocol);
         self.suite_usage.inc(row);
+        self.kind.inc(negotiated.kind);
+        self.group.inc(group);
     }
 
-    fn failed(&self, kind: TlsErrorType) {
+    fn failed(&self, kind: TlsErrorType, found_by: FoundBy) {
+        let _event = self.events.event();
         self.total.inc(Outcome::Failure(kind));
+        self.found_by.inc(found_by);
+    }
+
+    fn usage(&self) -> Usage {
+        Usage { used: false, unused: self.unused.clone() }
+    }
+}
+
+/// Whether a connection carries anything. If none of its bytes was told until this is dropped, it counts as unused.
+#[derive(Debug)]
+pub struct Usage {
+    used: bool,
+    unused: Counter,
+}
+
+impl Usage {
+    /// Application data went one way or the other.
+    pub const fn used(&mut self) {
+        self.used = true;
+    }
+}
+
+impl Drop for Usage {
+    fn drop(&mut self) {
+        if !self.used {
+            self.unused.inc(());
+        }
     }
 }
 
@@ -152,6 +231,11 @@ impl ConnectorMetrics {
         &self.certificates
     }
 
+    /// This server showed this certificate in a handshake that is complete.
+    pub fn peer_seen(&self, server: &str, certificate: &CertificateInfo, now: UnixTime) {
+        self.cells.peers.seen(server, certificate, now);
+    }
+
     /// A handshake begins. If the span is dropped without an outcome, the connection was given up unsettled.
     #[must_use]
     pub fn handshake(&self, now: Monotonic) -> ClientHandshake {
@@ -180,16 +264,17 @@ impl ClientHandshake {
         self.took = now.since(self.started);
     }
 
-    /// The server accepted us.
-    pub fn succeeded(mut self, negotiated: Negotiated) {
+    /// The server accepted us. What comes of the connection is to be told to the guard.
+    pub fn succeeded(mut self, negotiated: Negotiated) -> Usage {
         self.done = true;
         self.metrics.cells.succeeded(negotiated, self.took);
+        self.metrics.cells.usage()
     }
 
     /// One side refused the other, or the connection broke.
-    pub fn failed(mut self, kind: TlsErrorType) {
+    pub fn failed(mut self, kind: TlsErrorType, found_by: FoundBy) {
         self.done = true;
-        self.metrics.cells.failed(kind);
+        self.metrics.cells.failed(kind, found_by);
     }
 }
 
@@ -263,6 +348,11 @@ impl ListenerMetrics {
         self.0.identities.refused();
     }
 
+    /// A client showed this certificate in a handshake that is complete.
+    pub fn peer_seen(&self, client: &str, certificate: &CertificateInfo, now: UnixTime) {
+        self.0.cells.peers.seen(client, certificate, now);
+    }
+
     /// A connection was accepted and its handshake begins. If the span is dropped without an outcome, it was given up.
     #[must_use]
     pub fn handshake(&self, now: Monotonic) -> ServerHandshake {
@@ -304,16 +394,17 @@ impl ServerHandshake {
         self.hello = now;
     }
 
-    /// Both sides accepted each other.
-    pub fn succeeded(mut self, negotiated: Negotiated, now: Monotonic) {
+    /// Both sides accepted each other. What comes of the connection is to be told to the guard.
+    pub fn succeeded(mut self, negotiated: Negotiated, now: Monotonic) -> Usage {
         self.done = true;
         self.metrics.0.cells.succeeded(negotiated, now.since(self.hello));
+        self.metrics.0.cells.usage()
     }
 
     /// One side refused the other, or the connection broke.
-    pub fn failed(mut self, kind: TlsErrorType) {
+    pub fn failed(mut self, kind: TlsErrorType, found_by: FoundBy) {
         self.done = true;
-        self.metrics.0.cells.failed(kind);
+        self.metrics.0.cells.failed(kind, found_by);
     }
 }
 

@@ -258,29 +258,34 @@ fn expected(
     peer_says: String,
 ) -> Result<Expected, String> {
     let prefix = if cell.we == Role::Client { "tls_" } else { "tls_server_" };
-    let (outcome, verdict) = (
+    let (outcome, verdict, finder) = (
         format!("{prefix}handshake_total{{status=\"failure\",error_type=\""),
         format!("{prefix}certificate_validation_total{{result=\""),
+        format!("{prefix}handshake_failures_found_by_total{{found_by=\""),
     );
-    let (mut outcomes, mut verdicts, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut outcomes, mut verdicts, mut finders, mut rest) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (name, value) in after {
         let by = value - before.get(name).ok_or_else(|| format!("{name} is new"))?;
         if by == 0.0 {
             continue;
         }
         let value_of = |start: &str| name.strip_prefix(start).and_then(|rest| rest.strip_suffix("\"}"));
-        match (value_of(&outcome), value_of(&verdict)) {
+        match (value_of(&outcome), value_of(&verdict), value_of(&finder)) {
             _ if by != 1.0 => return Err(format!("{name} moved by {by}")),
-            (Some(kind), _) => outcomes.push(kind),
-            (None, Some(result)) => verdicts.push(result),
-            (None, None) => rest.push(name.as_str()),
+            (Some(kind), _, _) => outcomes.push(kind),
+            (None, Some(result), _) => verdicts.push(result),
+            (None, None, Some(who)) => finders.push(who),
+            (None, None, None) => rest.push(name.as_str()),
         }
     }
     if after.len() != before.len() {
         return Err("a series is gone".to_owned());
     }
-    if rest != others_that_move(cell) {
+    if rest != others_that_move(cell, refusal) {
         return Err(format!("{rest:?} moved as well"));
+    }
+    if finders != [found_by(&refusal.error)] {
+        return Err(format!("found by {finders:?}, but the error is {:?}", refusal.error));
     }
     match (outcomes.as_slice(), verdicts.as_slice()) {
         ([counts], [] | [_]) if *counts == refusal.error.kind().label() => Ok(Expected {
@@ -294,11 +299,11 @@ fn expected(
     }
 }
 
-/// The series besides outcome and verdict: a listener observes how long it waited for a hello that it understood, and counts
-/// whom its list of allowed clients does not name.
-fn others_that_move(cell: &Cell) -> Vec<&'static str> {
+/// The series besides outcome, finder and verdict: a client that is refused late had seen the server's certificate; a listener
+/// observes how long it waited for a hello that it understood, and counts whom its list of allowed clients does not name.
+fn others_that_move(cell: &Cell, refusal: &Refusal) -> Vec<&'static str> {
     if cell.we == Role::Client {
-        return Vec::new();
+        return if refusal.late { vec!["tls_peer_certificate_days_left_count"] } else { Vec::new() };
     }
     let understood = match cell.fault {
         Fault::PlainText => false,

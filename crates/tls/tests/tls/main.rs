@@ -20,3 +20,4 @@ mod servers;
 mod setup;
 mod side_by_side;
 mod success;
+mod usage;

@@ -4,7 +4,8 @@ use crate::fixture::*;
 use artstore_metrics::{Registry, TestClock};
 use artstore_tls::dev::{DevCrl, Leaf};
 use artstore_tls::{
-    Acceptor, AcceptorSettings, ClientAuth, CrlFiles, IdentityFiles, ListenerMetrics, Policy, TlsErrorType, Trust,
+    Acceptor, AcceptorSettings, ClientAuth, CrlFiles, IdentityFiles, ListenerMetrics, Policy, Protocol, TlsErrorType,
+    Trust,
 };
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
@@ -125,6 +126,11 @@ async fn a_session_outlives_a_new_leaf_but_no_change_of_demands() {
         house.demand(&DevCrl::empty(now()).number(2));
         assert_eq!(house.visit(&client).await, FULL, "{policy:?}");
         assert_eq!(house.visit(&client).await, RESUMED, "{policy:?}");
+        let of = |family, label, value| house.registry.sum_of(family, &[(label, value)]);
+        let kind = |kind| of("tls_server_handshake_kind_total", "kind", kind);
+        assert_eq!((kind("full"), kind("resumed")), (2.0, 3.0));
+        let without_exchange = if policy.minimum() == Protocol::Tls12 { 3.0 } else { 0.0 };
+        assert_eq!(of("tls_server_handshake_key_exchange_total", "group", "none"), without_exchange);
         assert_sums_agree(&house.registry, "tls_server_");
     }
 }

@@ -97,6 +97,9 @@ fn assert_one_failure(client: &Client, error: &TlsError, kind: TlsErrorType, fou
     assert_eq!((error.kind(), error.found_by()), (kind, found_by), "{error}");
     let failure = format!(r#"tls_handshake_total{{status="failure",error_type="{kind}"}}"#);
     assert_eq!(moved(&client.registry), samples([(failure.as_str(), "1")]));
+    assert_sums_agree(&client.registry, "tls_");
+    let found = client.registry.sum_of("tls_handshake_failures_found_by_total", &[("found_by", found_by.label())]);
+    assert_eq!(found, 1.0);
 }
 
 #[tokio::test]
@@ -220,7 +223,7 @@ async fn failures_are_logged_on_both_sides() {
     assert!(lines[0].starts_with("INFO artstore_tls::error: TLS handshake failed peer=\"127.0.0.1:"), "{lines:?}");
     assert!(
         lines[1].starts_with(
-            "WARN artstore_tls::error: TLS handshake failed server=\"localhost\" error_type=\"cert_untrusted\" detail="
+            "WARN artstore_tls::error: TLS handshake failed server=\"localhost\" error_type=\"cert_untrusted\" found_by=\"local\" detail="
         ),
         "{lines:?}"
     );
