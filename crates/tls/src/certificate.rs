@@ -83,6 +83,13 @@ impl CertificateInfo {
     }
 }
 
+/// The first and the last moment of validity, without the rest: for every handshake.
+pub(crate) fn validity(der: &CertificateDer<'_>) -> Option<(UnixTime, UnixTime)> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let validity = certificate.validity();
+    Some((moment(validity.not_before.timestamp()), moment(validity.not_after.timestamp())))
+}
+
 /// Days from one moment to another, with their fraction, negative if it is before.
 pub(crate) fn days_between(from: UnixTime, to: UnixTime) -> f64 {
     (to.as_secs_f64() - from.as_secs_f64()) / 86_400.0

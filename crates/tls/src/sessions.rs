@@ -1,6 +1,6 @@
 //! Sessions that clients may resume: bounded in number and age, and never beyond what their certificates allow.
 
-use crate::certificate::CertificateInfo;
+use crate::certificate::validity;
 use crate::verify::ClientJudge;
 use artstore_metrics::{Clock, UnixTime};
 use rustls::pki_types::CertificateDer;
@@ -36,9 +36,9 @@ impl Window {
             window.until = until;
         }
         for certificate in chain {
-            let certificate = CertificateInfo::from_der(certificate)?;
-            window.from = window.from.max(certificate.not_before);
-            window.until = window.until.min(certificate.not_after.plus(Duration::from_secs(1)));
+            let (not_before, not_after) = validity(certificate)?;
+            window.from = window.from.max(not_before);
+            window.until = window.until.min(not_after.plus(Duration::from_secs(1)));
         }
         Some(window)
     }
