@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+mod alertmanager;
 mod cases;
 mod committed;
 mod documents;
