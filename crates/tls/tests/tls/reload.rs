@@ -4,8 +4,9 @@ use crate::fixture::*;
 use artstore_metrics::{Clock as _, Registry, TestClock, UnixTime};
 use artstore_tls::dev::{DevCa, DevCrl, Leaf};
 use artstore_tls::{
-    CertificateMetrics, Change, IdentityFiles, Loaded, MAX_PEM_BYTES, ReloadFiles, ReloadMetrics, ReloadTrigger,
-    Reloader, Reloads, SetupError, TrustFile,
+    Acceptor, AcceptorSettings, CertificateMetrics, Change, ClientAuth, Connector, ConnectorMetrics, ConnectorSettings,
+    IdentityFiles, ListenerMetrics, Loaded, MAX_PEM_BYTES, Policy, ReloadFiles, ReloadMetrics, ReloadTrigger, Reloader,
+    Reloads, SetupError, TrustFile,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -165,6 +166,8 @@ struct Scene {
     clock: TestClock,
     taken: Arc<Mutex<Vec<String>>>,
     refuse: Arc<AtomicBool>,
+    acceptor: Option<Acceptor<TestClock>>,
+    connector: Option<Connector<TestClock>>,
     lines: Lines,
     trigger: ReloadTrigger,
     reloads: Reloads,
@@ -183,17 +186,42 @@ impl Scene {
         let (reloader, loaded) = Reloader::load(files, metrics, certificates, clock.clone()).unwrap();
         let (taken, refuse) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(AtomicBool::new(false)));
         let (note, refused) = (Arc::clone(&taken), Arc::clone(&refuse));
+        let (acceptor, connector) = ends(&loaded, &clock);
+        let users = (acceptor.clone(), connector.clone());
         let take = move |change: Change| {
             if refused.load(Ordering::Relaxed) {
                 return Err(SetupError::Configuration("no".to_owned()));
             }
-            note.lock().unwrap().push(name(&change));
-            Ok(3)
+            note.lock().unwrap().push(change_name(&change));
+            match (change, &users) {
+                (Change::ServerIdentity(identity), (Some(acceptor), _)) => acceptor.set_identity(identity),
+                (Change::ClientIdentity(identity), (_, Some(connector))) => connector.set_identity(Some(identity)),
+                (Change::Trust(trust), (Some(acceptor), Some(connector))) => {
+                    let cut = acceptor.set_client_auth(ClientAuth::Required(trust.clone()))?;
+                    return Ok(cut + connector.set_trust(trust)?);
+                }
+                _ => {}
+            }
+            Ok(0)
         };
         let (trigger, reloads, shutdown) = (reloader.trigger(), reloader.reloads(), CancellationToken::new());
         assert_eq!(format!("{reloader:?}"), "Reloader { interval: 500ms, .. }");
         let task = tokio::spawn(reloader.run(take, shutdown.clone()));
-        Self { registry, clock, taken, refuse, lines, trigger, reloads, loaded, shutdown, task, _guard: guard }
+        Self {
+            registry,
+            clock,
+            taken,
+            refuse,
+            acceptor,
+            connector,
+            lines,
+            trigger,
+            reloads,
+            loaded,
+            shutdown,
+            task,
+            _guard: guard,
+        }
     }
 
     fn taken(&self) -> Vec<String> {
@@ -213,14 +241,38 @@ impl Scene {
         self.registry.sum_of(name, &[])
     }
 
+    /// Both ends of a connection on loopback, in real time: the subjects that they show each other.
+    async fn subjects(&self) -> [String; 2] {
+        tokio::time::resume();
+        let (near, far) = tcp_pair().await;
+        let (acceptor, connector) = (self.acceptor.as_ref().unwrap(), self.connector.as_ref().unwrap());
+        let (client, server) = tokio::join!(connector.connect(name("localhost"), near), acceptor.accept(far));
+        let (client, server) = (client.unwrap(), server.unwrap());
+        tokio::time::pause();
+        [client.connection().peer_certificate(), server.peer_certificate()].map(|peer| peer.unwrap().subject.clone())
+    }
+
     async fn stop(self) {
         self.shutdown.cancel();
         self.task.await.unwrap();
     }
 }
 
+/// A listener and what connects to it, with what was loaded.
+fn ends(loaded: &Loaded, clock: &TestClock) -> (Option<Acceptor<TestClock>>, Option<Connector<TestClock>>) {
+    let (Some(server), Some(trust)) = (loaded.server.clone(), loaded.trust.clone()) else { return (None, None) };
+    let (registry, policy) = (Registry::new(), Policy::default());
+    let mut settings = AcceptorSettings::new(server);
+    settings.client_auth = ClientAuth::Required(trust.clone());
+    let acceptor = Acceptor::new(settings, ListenerMetrics::new(&registry, &policy), clock.clone()).unwrap();
+    let certificates = CertificateMetrics::new(&registry, clock.clone());
+    let settings = ConnectorSettings { identity: loaded.client.clone(), ..ConnectorSettings::new(trust) };
+    let metrics = ConnectorMetrics::new(&registry, &policy, certificates);
+    (Some(acceptor), Some(Connector::new(settings, metrics, clock.clone()).unwrap()))
+}
+
 /// A change in short: what of whom.
-fn name(change: &Change) -> String {
+fn change_name(change: &Change) -> String {
     match change {
         Change::ServerIdentity(identity) => format!("server {}", identity.certificates()[0].subject),
         Change::ClientIdentity(identity) => format!("client {}", identity.certificates()[0].subject),
@@ -307,7 +359,9 @@ async fn cell(writing: Writing, maker: &Maker, state: &str, reason: &str, broken
     assert_eq!(at_once, (1.0, 1.0, 1.0), "{writing:?} {state}");
     tokio::time::sleep(SOON * 20).await;
     assert_eq!((scene.total(), scene.taken()), (1.0, vec![]), "{writing:?} {state}");
+    assert_eq!(scene.subjects().await, ["CN=leaf 10"; 2], "{writing:?} {state}");
     let lines = scene.lines.take();
+    let lines: Vec<_> = lines.into_iter().filter(|line| line.contains("artstore_tls::reload")).collect();
     assert_eq!(lines.len(), 1, "{writing:?} {state}: {lines:?}");
     let start = "ERROR artstore_tls::reload: changed TLS files cannot be used, those in use serve on: ";
     assert!(lines[0].starts_with(start), "{writing:?} {state}: {lines:?}");
@@ -318,7 +372,8 @@ async fn cell(writing: Writing, maker: &Maker, state: &str, reason: &str, broken
     let expected = ["trust of 1 with list 12", "server CN=leaf 12", "client CN=leaf 12"];
     assert_eq!(scene.taken(), expected, "{writing:?} {state}");
     let after = (scene.count(""), scene.count(reason), scene.total(), scene.gauge("tls_reload_pending_failure"));
-    // The roots' file holds the same again where it was broken; what changed was taken in use in one look.
+    assert_eq!(scene.subjects().await, ["CN=leaf 12"; 2], "{writing:?} {state}");
+    // What changed was taken in use in one look.
     assert_eq!(after, (1.0, 1.0, 2.0, 0.0), "{writing:?} {state}");
     scene.stop().await;
 }
