@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod binding;
+mod certs;
 mod contract;
 mod crash;
 mod doctor;
