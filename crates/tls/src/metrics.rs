@@ -423,4 +423,13 @@ mod tests {
             assert_eq!(Verdict::from(*kind), wanted, "{kind}");
         }
     }
+
+    /// A cut is called as the failure of a handshake would be, if it can be about a certificate at all.
+    #[test]
+    fn reasons_for_cuts_are_those_of_failures() {
+        for kind in TlsErrorType::ALL {
+            let same = CutReason::ALL.iter().find(|reason| reason.label() == kind.label());
+            assert_eq!(CutReason::from(*kind), *same.unwrap_or(&CutReason::CertInvalid), "{kind}");
+        }
+    }
 }
