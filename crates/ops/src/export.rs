@@ -1,13 +1,14 @@
 //! The documents that `artstore ops export DIR` writes; `deploy/` holds what it wrote last.
 
 use crate::yaml::Yaml;
-use crate::{alertmanager, kubernetes, prometheus};
+use crate::{alertmanager, dashboard, kubernetes, prometheus};
 
 /// Paths below the folder, and contents.
 #[must_use]
 pub fn documents() -> Vec<(&'static str, String)> {
     vec![
         ("alertmanager/alertmanager.yml", yaml(&[alertmanager::configuration()])),
+        ("grafana/artstore-auth-dashboard.json", format!("{:#}\n", dashboard::dashboard())),
         ("kubernetes/prometheusrule.yaml", yaml(&[kubernetes::prometheus_rule()])),
         ("kubernetes/servicemonitor.yaml", yaml(&kubernetes::service_monitors())),
         ("prometheus/artstore.rules.yml", yaml(&[prometheus::rules()])),

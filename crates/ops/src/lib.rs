@@ -3,6 +3,7 @@
 mod alertmanager;
 mod build;
 mod catalogue;
+mod dashboard;
 mod export;
 mod kubernetes;
 mod prometheus;

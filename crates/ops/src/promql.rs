@@ -37,6 +37,18 @@ impl Series {
         self
     }
 
+    /// Those whose label has another value than this.
+    pub(crate) fn with_not(mut self, label: &str, value: &str) -> Self {
+        self.matchers.push(format!("{label}!=\"{value}\""));
+        self
+    }
+
+    /// Those of the jobs and instances that a dashboard's variables choose.
+    pub(crate) fn chosen(mut self) -> Self {
+        self.matchers.extend(["job", "instance"].map(|label| format!("{label}=~\"${label}\"")));
+        self
+    }
+
     /// Their growth a second.
     pub(crate) fn rate(&self, window: &str) -> String {
         format!("rate({self}[{window}])")
@@ -66,6 +78,11 @@ pub(crate) fn share(labels: &str, part: &Series, whole: &Series, window: &str) -
     format!("{}\n/\n{}", sum_by(labels, &part.rate(window)), sum_by(labels, &whole.rate(window)))
 }
 
+/// A quantile over the window, of all series together or by `labels` (each followed by a comma).
+pub(crate) fn quantile(q: &str, labels: &str, buckets: &Series, window: &str) -> String {
+    format!("histogram_quantile({q}, {})", sum_by(&format!("{labels}le"), &buckets.rate(window)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +94,12 @@ mod tests {
     fn selectors_are_written_with_the_suffix_of_their_kind() {
         assert_eq!(series(&H).to_string(), "wait_seconds_count");
         assert_eq!(series(&C).with("a", "x").among("b", &["y", "z"]).to_string(), r#"knocks_total{a="x",b=~"y|z"}"#);
+        assert_eq!(
+            series(&C).with_not("a", "x").chosen().to_string(),
+            r#"knocks_total{a!="x",job=~"$job",instance=~"$instance"}"#
+        );
+        let p95 = quantile("0.95", "job, ", &buckets(&H), "1h");
+        assert_eq!(p95, "histogram_quantile(0.95, sum by (job, le) (rate(wait_seconds_bucket[1h])))");
         let slow = share("job", &buckets(&H).with("le", "0.5"), &series(&H), "1h");
         let wanted =
             "sum by (job) (rate(wait_seconds_bucket{le=\"0.5\"}[1h]))\n/\nsum by (job) (rate(wait_seconds_count[1h]))";

@@ -32,7 +32,7 @@ pub(crate) struct OpsArgs {
 
 #[derive(Debug, Subcommand)]
 enum OpsCommand {
-    /// Write alert rules and the configuration of Prometheus, Alertmanager and Kubernetes' operator into a folder.
+    /// Write dashboard, alert rules and the configuration of Prometheus, Alertmanager and Kubernetes' operator into a folder.
     Export {
         /// The folder; made if absent.
         dir: PathBuf,

@@ -65,8 +65,13 @@ impl Alert {
     /// Where its runbook is to be read.
     #[must_use]
     pub fn runbook_url(&self) -> String {
-        format!("{}/blob/main/docs/runbooks/{}.md", env!("CARGO_PKG_REPOSITORY"), self.name)
+        runbook_url(self.name)
     }
+}
+
+/// Where the runbook of an alert is to be read.
+pub(crate) fn runbook_url(alert: &str) -> String {
+    format!("{}/blob/main/docs/runbooks/{alert}.md", env!("CARGO_PKG_REPOSITORY"))
 }
 
 /// Rules that are evaluated one after the other: alerts see the records before them.

@@ -5,6 +5,7 @@
 mod alertmanager;
 mod cases;
 mod committed;
+mod dashboard;
 mod documents;
 mod lint;
 mod lint_selector;
