@@ -25,7 +25,8 @@ pub fn run(case: Case, count: u32) -> Result<(), Box<dyn Error>> {
     let files = Files::create(folder.path())?;
     match case.side() {
         Side::Events => {
-            let events = events::Events::new(&material::policy(kind)?, kind);
+            let client = files.client.load()?.certificates().first().cloned().ok_or("no certificate")?;
+            let events = events::Events::new(&material::policy(kind)?, kind, client);
             measured_events(&events, count);
             Ok(())
         }
