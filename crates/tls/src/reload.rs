@@ -262,16 +262,22 @@ impl<C: Clock> Looker<C> {
     /// Looks at all files and takes in use what can be; says whether nothing is still on its way.
     fn look(&mut self, forced: bool, take: &mut Take) -> bool {
         let (now, wall) = (self.clock.monotonic(), self.clock.wall());
-        let before = Moment { now, wall, forced };
-        let (mut settled, mut taken) = (true, false);
-        let trust = self.trust.as_mut().and_then(|part| look(part, before, &self.metrics, &mut settled));
-        let lists = self.lists.as_mut().and_then(|part| look(part, before, &self.metrics, &mut settled));
-        if trust.is_some() || lists.is_some() {
-            taken |= self.take_trust(trust, lists, take);
-        }
-        for (part, roles) in &mut self.identities {
-            if let Some(Material::Identity(identity)) = look(part, before, &self.metrics, &mut settled) {
-                taken |= take_identity(part, *roles, identity, &self.metrics, take);
+        let at = Moment { now, wall, forced };
+        let (mut tally, mut taken) = (Tally::default(), false);
+        let trust = self.trust.as_mut().and_then(|part| look(part, at, &self.metrics, &mut tally));
+        let lists = self.lists.as_mut().and_then(|part| look(part, at, &self.metrics, &mut tally));
+        let identities = self.identities.iter_mut().map(|(part, _)| look(part, at, &self.metrics, &mut tally));
+        let identities: Vec<_> = identities.collect();
+        // What changes together is taken together: roots without the list of theirs would cut whom they should let in. But
+        // a file that never rests must not keep the others waiting.
+        if !tally.unsettled || tally.overdue {
+            if trust.is_some() || lists.is_some() {
+                taken |= self.take_trust(trust, lists, take);
+            }
+            for ((part, roles), material) in self.identities.iter_mut().zip(identities) {
+                if let Some(Material::Identity(identity)) = material {
+                    taken |= take_identity(part, *roles, identity, &self.metrics, take);
+                }
             }
         }
         let parts = self.identities.iter().map(|(part, _)| part).chain(&self.trust).chain(&self.lists);
@@ -281,7 +287,7 @@ impl<C: Clock> Looker<C> {
             self.metrics.succeeded(wall);
             self.reloads.0.notify_one();
         }
-        settled
+        !tally.unsettled
     }
 
     /// Trust and lists are one: what changed of them goes with what did not.
@@ -319,11 +325,23 @@ struct Moment {
     forced: bool,
 }
 
+/// What a look found of all parts.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Something is still on its way.
+    unsettled: bool,
+    /// Something that can be used has waited for longer than a change takes.
+    overdue: bool,
+}
+
 /// Looks at a part; gives what is to be taken in use.
-fn look(part: &mut Part, at: Moment, metrics: &ReloadMetrics, settled: &mut bool) -> Option<Material> {
+fn look(part: &mut Part, at: Moment, metrics: &ReloadMetrics, tally: &mut Tally) -> Option<Material> {
     match part.look(at.now, at.wall, at.forced) {
-        Looked::Ready(material) => return Some(material),
-        Looked::Unsettled => *settled = false,
+        Looked::Ready(material) => {
+            tally.overdue |= part.is_overdue(at.now);
+            return Some(material);
+        }
+        Looked::Unsettled => tally.unsettled = true,
         Looked::Rejected(rejection) => failed(&part.names(), &rejection, metrics),
         Looked::InUse { again: true } => {
             tracing::info!(files = part.names(), "the files on disk are those in use again");

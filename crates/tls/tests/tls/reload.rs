@@ -430,6 +430,31 @@ async fn a_bundle_on_its_way_is_not_taken_for_a_smaller_one() {
     scene.stop().await;
 }
 
+/// A second root and the list that goes with it, 150 ms apart, are one change; and a file that never rests holds up nobody.
+#[tokio::test(start_paused = true)]
+async fn what_changes_together_is_taken_together() {
+    let (maker, second) = (Maker::new(), TempDir::new().unwrap());
+    let second = DevCa::create(second.path(), "Second CA", START.minus(DAY), START.plus(DAY * 400)).unwrap();
+    let folder = Folder::new(Writing::InPlace, &maker.good_files());
+    let scene = Scene::start(&folder.files());
+    let [_, _, root, list] = maker.good(11);
+    let roots = [fs::read(maker.ca.ca_file()).unwrap(), fs::read(second.ca_file()).unwrap()].concat();
+    tokio::time::sleep(Duration::from_millis(450)).await;
+    fs::write(folder.path(NAMES[2]), roots).unwrap();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    list.place(&folder.path(NAMES[3]));
+    tokio::time::sleep(SOON).await;
+    assert_eq!(scene.taken(), ["trust of 2 with list 11"]);
+
+    root.place(&folder.path(NAMES[2]));
+    for text in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"] {
+        fs::write(folder.path(NAMES[3]), text).unwrap();
+        tokio::time::sleep(Duration::from_millis(190)).await;
+    }
+    assert_eq!(scene.taken(), ["trust of 1 with list 11"]);
+    scene.stop().await;
+}
+
 /// What was broken and is put back as it was is no reload.
 #[tokio::test(start_paused = true)]
 async fn putting_the_old_files_back_is_no_reload_and_is_said() {
