@@ -132,3 +132,19 @@ impl Patient {
         })
     }
 }
+
+#[cfg(test)]
+impl Patient {
+    /// One that has these files and nothing else.
+    pub(super) fn of_files(files: TlsFiles) -> Self {
+        Self {
+            name: "element",
+            tls: Some(files),
+            account: Account::Absent,
+            admins: Vec::new(),
+            elements: Vec::new(),
+            ingesters: Vec::new(),
+            uses_elements: false,
+        }
+    }
+}

@@ -227,6 +227,12 @@ impl Report {
         line(&format!("{}: {ok} ok, {failed} failed, {skipped} skipped", self.patient))
     }
 
+    /// All steps as machines see them.
+    #[cfg(test)]
+    pub(super) fn steps_for_tests(&self) -> Vec<serde_json::Value> {
+        self.steps.iter().map(|step| serde_json::to_value(step).unwrap()).collect()
+    }
+
     fn count(&self, outcome: Outcome) -> usize {
         self.steps.iter().filter(|step| step.finding.result == outcome).count()
     }
