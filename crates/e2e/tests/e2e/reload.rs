@@ -230,6 +230,11 @@ fn certificates_of_bound_tokens_change_under_uploads() {
         assert_eq!(scrape.sum("auth_errors_total", &[]), 0.0, "{part}");
         assert_eq!(scrape.sum("tls_reload_total", &[("result", "failure")]), 0.0, "{part}");
     }
+    // Ten seconds later, when no request can hold an old token, the connections of the old certificates are closed.
+    let retired = || parts.scrape(OPS).sum("http_client_connections_closed_total", &[("reason", "retired")]);
+    poll::until("the old connections' end", Duration::from_secs(20), || (retired() >= 1.0).then_some(()));
+    let _ = stored(&parts.upload_raw(&token, &payloads[1].path, &[("filename", "b")]), &payloads[1]);
+    assert_eq!(refused(parts), refused_before);
 }
 
 /// SIGHUP ends nothing and looks at once.
