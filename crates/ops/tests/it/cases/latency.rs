@@ -146,25 +146,25 @@ fn long_pair() -> Vec<Case> {
             "25%",
         ),
         // After three good days every tenth is slow: half of three days later that is 5 %.
-        story(Class::Fires, &grow(&[(10, 864), (9, 450)]), &grow(&[(0, 864), (1, 450)]))
-            .every(5)
-            .silent(&[4320 + 1100, 4320 + 2155])
-            .fires(4320 + 2200, OF_INGESTERS, "5.093%"),
-        // One every 100 minutes, every fifth slow: 43 in three days.
+        story(Class::Fires, &grow(&[(60, 144), (54, 80)]), &grow(&[(0, 144), (6, 80)]))
+            .every(30)
+            .silent(&[4320 + 1110, 4320 + 2130])
+            .fires(4320 + 2220, OF_INGESTERS, "5.139%"),
+        // One every 90 minutes, every fifth slow: 48 in three days.
         story(
             Class::JustBelow,
-            &repeat(&[(0, 19), (1, 1), (0, 19), (1, 1), (0, 19), (1, 1), (0, 19), (1, 1), (0, 20)], 14),
-            &repeat(&[(0, 99), (1, 1)], 14),
+            &repeat(&[(0, 2), (1, 1), (0, 2), (1, 1), (0, 2), (1, 1), (0, 2), (1, 1), (0, 3)], 17),
+            &repeat(&[(0, 14), (1, 1)], 17),
         )
-        .every(5)
-        .silent(&[4400, 6900]),
-        // One every 80 minutes: 54.
+        .every(30)
+        .silent(&[4410, 6900]),
+        // One an hour: 72.
         story(
             Class::Fires,
-            &repeat(&[(0, 15), (1, 1), (0, 15), (1, 1), (0, 15), (1, 1), (0, 15), (1, 1), (0, 16)], 14),
-            &repeat(&[(0, 79), (1, 1)], 14),
+            &repeat(&[(0, 1), (1, 1), (0, 1), (1, 1), (0, 1), (1, 1), (0, 1), (1, 1), (0, 2)], 16),
+            &repeat(&[(0, 9), (1, 1)], 16),
         )
-        .every(5)
-        .fires(4420, OF_INGESTERS, "20.37%"),
+        .every(30)
+        .fires(4440, OF_INGESTERS, "19.44%"),
     ]
 }
