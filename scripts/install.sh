@@ -20,12 +20,12 @@ install_tools() {
 missing_packages() {
   command -v cc >/dev/null || echo build-essential
   command -v curl >/dev/null || echo curl ca-certificates
-  command -v openssl >/dev/null || echo openssl
   command -v promtool >/dev/null || echo prometheus
   command -v amtool >/dev/null || echo prometheus-alertmanager
   command -v node >/dev/null || echo nodejs
   command -v npm >/dev/null || echo npm
   command -v valgrind >/dev/null || echo valgrind
+  command -v testssl >/dev/null || echo testssl.sh
   [[ -x $python ]] || python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
 
@@ -90,6 +90,7 @@ check_tools() {
   echo "node $(node --version)"
   weed version | head -1
   valgrind --version
+  echo "testssl.sh $(dpkg-query -W -f '${Version}' testssl.sh 2>/dev/null || echo 'not from Debian')"
 }
 
 # The tools of .venv come last on PATH: they hide nothing that the machine has.

@@ -1,6 +1,7 @@
 //! What the targets share: one key pair for all runs, signed tokens of any bytes, and the moment at which they are judged.
 
 use artstore_auth::{Algorithm, KeySet};
+use artstore_tls::CertificateInfo;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -57,4 +58,14 @@ pub fn json(data: &[u8]) -> Option<serde_json::Value> {
             None
         }
     }
+}
+
+/// The particulars of a certificate can be shown in a label and in a line of the log.
+///
+/// # Panics
+/// If they cannot.
+pub fn assert_showable(info: &CertificateInfo) {
+    assert_eq!(info.fingerprint().len(), 64);
+    assert!(info.fingerprint().bytes().all(|byte| byte.is_ascii_hexdigit()));
+    assert!(!info.subject.contains(['\n', '\0']), "{:?}", info.subject);
 }

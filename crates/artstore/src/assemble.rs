@@ -14,8 +14,8 @@ use artstore_http::{
 };
 use artstore_metrics::{Registry, SystemClock};
 use artstore_tls::{
-    Acceptor, AcceptorSettings, CertType, CertificateMetrics, CertificateMonitor, ClientAuth, Connector,
-    ConnectorMetrics, ConnectorSettings, IdentityFiles, ListenerMetrics, Policy, ReloadFiles, ReloadMetrics,
+    Acceptor, AcceptorSettings, AllowedClients, CertType, CertificateMetrics, CertificateMonitor, ClientAuth,
+    Connector, ConnectorMetrics, ConnectorSettings, IdentityFiles, ListenerMetrics, Policy, ReloadFiles, ReloadMetrics,
     ReloadTrigger, Reloader, SetupError, Trust, TrustFile, WatchedFile,
 };
 use std::future::Future;
@@ -37,8 +37,10 @@ pub(crate) struct TlsPlan {
     pub(crate) client: Option<IdentityFiles>,
     /// Whom it trusts, on both sides.
     pub(crate) trust: TrustFile,
-    /// Versions and suites.
+    /// Versions, suites and key-exchange groups.
     pub(crate) policy: Policy,
+    /// Which of the clients with a good certificate are let in; all of them if it is absent.
+    pub(crate) allowed_clients: Option<AllowedClients>,
     /// Longest handshake.
     pub(crate) handshake_timeout: Duration,
     /// Revocation lists; none, no checks of revocation.
@@ -177,6 +179,7 @@ impl Foundation {
         }
         let mut settings = AcceptorSettings::new(server);
         settings.client_auth = plan.client_auth(trust);
+        settings.allowed_clients.clone_from(&plan.allowed_clients);
         settings.policy = plan.policy.clone();
         settings.handshake_timeout = plan.handshake_timeout;
         settings.plain_text_answer = Some(PLAIN_HTTP_ANSWER.to_vec());

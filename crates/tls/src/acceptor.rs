@@ -302,10 +302,10 @@ impl<C: Clock> Acceptor<C> {
             Ok(Err(failure)) => failure,
             Err(_) => Failure { error: TlsError::timeout("the client's hello"), tcp: None },
         };
-        Err(failure.settle(span, peer).await)
+        Err(Box::pin(failure.settle(span, peer)).await)
     }
 
-    async fn first_records(&self, mut tcp: TcpStream) -> Result<StartHandshake<TcpStream>, Failure> {
+    async fn first_records(&self, mut tcp: TcpStream) -> Result<Box<StartHandshake<TcpStream>>, Failure> {
         if let Some(answer) = &self.plain_text_answer {
             let mut first = [0];
             let peeked = tcp.peek(&mut first).await;
@@ -337,8 +337,7 @@ impl<C: Clock> Acceptor<C> {
             chain = match self.shared.live.admit(chain, current.generation) {
                 Ok(membership) => {
                     if let Some(visit) = visit {
-                        let is_resumed = stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
-                        visit.completed(is_resumed, membership.peer(), &current.judge);
+                        visit.completed(membership.peer(), &current.judge);
                     }
                     return Ok((stream, membership));
                 }
@@ -384,12 +383,12 @@ impl<C: Clock> Acceptor<C> {
 }
 
 /// Reads records until the client's hello is complete.
-async fn read_hello(tcp: TcpStream) -> Result<StartHandshake<TcpStream>, Failure> {
+async fn read_hello(tcp: TcpStream) -> Result<Box<StartHandshake<TcpStream>>, Failure> {
     let mut acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), Recorder::new(tcp));
     match (&mut acceptor).await {
         Ok(start) => {
             let (tcp, _) = start.io.into_parts();
-            Ok(StartHandshake::from_parts(start.accepted, tcp))
+            Ok(Box::new(StartHandshake::from_parts(start.accepted, tcp)))
         }
         Err(error) => {
             let error = TlsError::from_io(&error, CertificateAnswer::NotRequested);
@@ -409,7 +408,7 @@ async fn read_hello(tcp: TcpStream) -> Result<StartHandshake<TcpStream>, Failure
 /// A connection whose client has said its hello, and whose handshake has not gone on yet. Dropped, it counts as cancelled.
 pub struct PendingHandshake<C: Clock = SystemClock> {
     acceptor: Acceptor<C>,
-    start: StartHandshake<TcpStream>,
+    start: Box<StartHandshake<TcpStream>>,
     span: ServerHandshake,
     peer: Option<SocketAddr>,
     deadline: Instant,

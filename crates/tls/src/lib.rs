@@ -52,6 +52,8 @@ mod crl;
 pub mod dev;
 pub mod diagnosis;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hello;
 mod identity;
 mod inspect;

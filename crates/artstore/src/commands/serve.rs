@@ -14,7 +14,7 @@ use artstore_auth::Algorithm;
 use artstore_element::{ElementSettings, S3Settings, StoreSettings};
 use artstore_http::ServerSettings;
 use artstore_ingester::IngesterSettings;
-use artstore_tls::{CrlFiles, IdentityFiles, Policy, Protocol, TrustFile};
+use artstore_tls::{AllowedClients, CrlFiles, IdentityFiles, Policy, Protocol, TrustFile};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -201,12 +201,21 @@ pub(crate) fn tls_plan(values: &Values, connects: bool, clients_need: bool) -> R
     let minimum = values.text("tls.protocol_version").and_then(Protocol::parse).unwrap_or(Protocol::Tls13);
     let ciphers = values.list("tls.ciphers");
     let ciphers = (!ciphers.is_empty()).then_some(ciphers.as_slice());
+    let mut policy = Policy::new(minimum, ciphers).map_err(|error| Failure::usage(format!("tls.ciphers: {error}")))?;
+    let groups = values.list("tls.key_exchange_groups");
+    if !groups.is_empty() {
+        let wrong = |error| Failure::usage(format!("tls.key_exchange_groups: {error}"));
+        policy = policy.with_groups(&groups).map_err(wrong)?;
+    }
+    let rules = values.list("tls.allowed_clients");
+    let allowed_clients = (!rules.is_empty()).then(|| AllowedClients::new(&rules)).transpose();
     let identity = IdentityFiles { cert: needed("tls.cert_file")?, key: needed("tls.key_file")? };
     Ok(Some(TlsPlan {
         client: connects.then(|| identity.clone()),
         server: identity,
         trust: TrustFile(needed("tls.ca_cert_file")?),
-        policy: Policy::new(minimum, ciphers).map_err(|error| Failure::usage(format!("tls.ciphers: {error}")))?,
+        policy,
+        allowed_clients: allowed_clients.map_err(|error| Failure::usage(format!("tls.allowed_clients: {error}")))?,
         handshake_timeout: values.seconds("tls.handshake_timeout"),
         crl_files: values.list("tls.crl_files").into_iter().map(PathBuf::from).collect(),
         reload_interval: values.seconds("tls.reload_interval").max(SHORTEST_RELOAD_INTERVAL),
@@ -236,4 +245,38 @@ async fn listeners(values: &Values) -> Result<Listeners, Failure> {
             ..default
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{keys, load};
+
+    fn plan(line: &str) -> Result<TlsPlan, String> {
+        let file = format!(
+            "[admin]\nissuer = 'https://a'\n[tls]\ncert_file = 'c'\nkey_file = 'k'\nca_cert_file = 'a'\n{line}\n"
+        );
+        let values = load(&keys::admin(), &file, &|_| None, &[]).unwrap();
+        tls_plan(&values, false, false).map(Option::unwrap).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn groups_and_allowed_clients_are_those_of_the_file_or_all() {
+        let given = plan("key_exchange_groups = ['x25519', 'secp256r1']\nallowed_clients = ['dns:a.example']").unwrap();
+        assert_eq!(given.policy.groups().collect::<Vec<_>>(), ["x25519", "secp256r1"]);
+        assert_eq!(given.allowed_clients.unwrap().rules().collect::<Vec<_>>(), ["dns:a.example"]);
+        let absent = plan("").unwrap();
+        let default = ["X25519MLKEM768", "x25519", "secp256r1", "secp384r1"];
+        assert_eq!(absent.policy.groups().collect::<Vec<_>>(), default);
+        assert!(absent.allowed_clients.is_none());
+    }
+
+    #[test]
+    fn a_wrong_group_or_rule_is_told_with_those_that_are_known() {
+        let error = plan("key_exchange_groups = ['x25519', 'ffdhe2048']").unwrap_err();
+        assert!(error.starts_with("tls.key_exchange_groups: ") && error.contains("\"ffdhe2048\""), "{error}");
+        assert!(error.contains("X25519MLKEM768, SecP256r1MLKEM768, x25519, secp256r1, secp384r1"), "{error}");
+        let error = plan("allowed_clients = ['name:a']").unwrap_err();
+        assert!(error.starts_with("tls.allowed_clients: \"name:a\"") && error.contains("dns:NAME"), "{error}");
+    }
 }

@@ -200,6 +200,18 @@ fn tls() -> Vec<Key> {
         Key::new("tls.ciphers", Kind::List, "", "Suites by IANA or OpenSSL names; all good ones if absent.")
             .env("TLS_CIPHERS"),
         Key::new(
+            "tls.key_exchange_groups",
+            Kind::List,
+            "",
+            "Groups by IANA names, best first; X25519MLKEM768, x25519, secp256r1, secp384r1 if absent.",
+        ),
+        Key::new(
+            "tls.allowed_clients",
+            Kind::List,
+            "",
+            "Whose certificates the listener lets in: dns:, uri: (spiffe://…/* too), ip:, email:, subject:. All good ones if absent.",
+        ),
+        Key::new(
             "tls.verify_mode",
             Kind::Choice(&["CERT_REQUIRED", "CERT_OPTIONAL", "CERT_NONE"]),
             "\"CERT_REQUIRED\"",

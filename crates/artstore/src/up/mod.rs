@@ -203,6 +203,7 @@ async fn start(
         client: connects.then(|| certificates.module.clone()),
         trust: TrustFile(certificates.ca.clone()),
         policy: Policy::default(),
+        allowed_clients: None,
         handshake_timeout: Duration::from_secs(10),
         crl_files: Vec::new(),
         reload_interval: RELOAD_INTERVAL,

@@ -96,7 +96,7 @@ async fn handshake<C: Clock>(
         hello = acceptor.hello(tcp) => hello,
         fault = displaced.fault() => return Err(fault),
     };
-    let pending = Box::new(pending.map_err(|error| failed(&error))?);
+    let pending = pending.map_err(|error| failed(&error))?;
     let displaced = visitor.spoke();
     tokio::select! {
         biased;
@@ -106,7 +106,7 @@ async fn handshake<C: Clock>(
 }
 
 async fn spoken<C: Clock>(
-    mut pending: Box<PendingHandshake<C>>,
+    mut pending: PendingHandshake<C>,
     visitor: &mut Visitor,
     context: &Arc<Context<C>>,
 ) -> Result<(Stream, OwnedSemaphorePermit), ConnectionFault> {

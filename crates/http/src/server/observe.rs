@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Request, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::convert::Infallible;
@@ -112,6 +112,8 @@ impl<C: Clock> Observed<C> {
         };
         access.responds(&response);
         problem::identify(&mut response, &id);
+        // No browser is to make anything else of an answer than what it says it is.
+        response.headers_mut().entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
         let response = response.map(|inner| ObservedBody { inner, access: Some(access) });
         Ok(response)
     }

@@ -368,6 +368,7 @@ async fn a_request_keeps_its_identifier_through_handler_problem_and_answer() {
             (response.status().as_u16(), &response.headers()["x-request-id"]),
             (status, &"abc-1".parse().unwrap())
         );
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
         let body = response.into_body().collect().await.unwrap().to_bytes();
         if status == 200 {
             assert_eq!(body, "abc-1");

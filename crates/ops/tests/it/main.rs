@@ -13,4 +13,3 @@ mod lint_tests;
 mod mutants;
 mod mutation;
 mod promtool;
-mod worked;

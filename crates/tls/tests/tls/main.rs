@@ -7,6 +7,7 @@ mod contract;
 mod examples;
 mod faults;
 mod fixture;
+mod hello_stream;
 mod inspect;
 mod late_refusal;
 mod listener;
