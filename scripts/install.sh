@@ -20,6 +20,7 @@ install_tools() {
 missing_packages() {
   command -v cc >/dev/null || echo build-essential
   command -v curl >/dev/null || echo curl ca-certificates
+  command -v openssl >/dev/null || echo openssl
   command -v promtool >/dev/null || echo prometheus
   command -v amtool >/dev/null || echo prometheus-alertmanager
   command -v node >/dev/null || echo nodejs

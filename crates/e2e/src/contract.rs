@@ -38,15 +38,22 @@ struct LabelRule {
 }
 
 /// Families beyond the 17 whose names begin like theirs.
-const NEIGHBOURS: [&str; 9] = [
+const NEIGHBOURS: [&str; 16] = [
     "auth_token_acquisition_cancelled_total",
     "auth_token_acquisition_waiters",
     "auth_token_refresher_",
     "auth_jwks_",
     "tls_handshake_unsettled_total",
+    "tls_handshake_failures_found_by_total",
+    "tls_handshake_kind_total",
+    "tls_handshake_key_exchange_total",
+    "tls_connections_cut_total",
+    "tls_connections_unused_total",
+    "tls_peer_certificate_days_left",
+    "tls_certificate_not_before_timestamp_seconds",
     "tls_certificate_not_after_timestamp_seconds",
     "tls_server_",
-    "tls_reload_",
+    "tls_reload",
     "tls_crl_",
 ];
 
@@ -207,9 +214,17 @@ pub fn check_identities(scrape: &Scrape) {
         assert!((rate - 100.0 * cached / callers).abs() < 1e-9, "{rate} is no percentage of {cached}/{callers}");
     }
     let settled = scrape.value("tls_handshake_total", &[("status", "success"), ("error_type", "")]);
-    for family in ["tls_handshake_duration_seconds_count", "tls_protocol_usage_total", "tls_cipher_suite_usage_total"] {
+    for family in [
+        "tls_handshake_duration_seconds_count",
+        "tls_protocol_usage_total",
+        "tls_cipher_suite_usage_total",
+        "tls_handshake_kind_total",
+        "tls_handshake_key_exchange_total",
+    ] {
         assert_eq!(settled, all(family), "successful handshakes = {family}");
     }
+    let failed = all("tls_handshake_total") - settled;
+    assert_eq!(failed, all("tls_handshake_failures_found_by_total"), "failed handshakes = those whose fault was found");
 }
 
 #[cfg(test)]

@@ -337,7 +337,8 @@ impl<C: Clock> Acceptor<C> {
             chain = match self.shared.live.admit(chain, current.generation) {
                 Ok(membership) => {
                     if let Some(visit) = visit {
-                        visit.completed(membership.peer(), &current.judge);
+                        let is_resumed = stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+                        visit.completed(is_resumed, membership.peer(), &current.judge);
                     }
                     return Ok((stream, membership));
                 }

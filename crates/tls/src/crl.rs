@@ -23,7 +23,9 @@ pub struct CrlFiles(pub Vec<PathBuf>);
 impl CrlFiles {
     /// Reads all files. Of the lists of one issuer only the newest counts, for an older one may not know what has been revoked
     /// since: that with the highest number, and if they are equal or missing, that which was issued last. Lists for different
-    /// parts of an issuer's certificates (issuing distribution points) are kept side by side.
+    /// parts of an issuer's certificates (issuing distribution points) are kept side by side. An issuer is known by its name, so
+    /// of two authorities with the same name, as after a change of key, only one list counts, and what the other issued is
+    /// refused as of unknown revocation status: give the new authority a name of its own.
     ///
     /// # Errors
     /// If a file cannot be read, holds no list, or one of its lists is broken or of a kind that is not understood, such as a

@@ -68,7 +68,7 @@ struct Kept {
     order: VecDeque<Vec<u8>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Session {
     value: Vec<u8>,
     window: Window,
@@ -95,6 +95,15 @@ impl<C: Clock> Sessions<C> {
         }
     }
 
+    fn find(&self, key: &[u8]) -> Option<Session> {
+        self.lock().by_key.get(key).filter(|session| self.is_usable(session)).cloned()
+    }
+
+    fn remove(&self, key: &[u8]) -> Option<Session> {
+        let session = self.lock().by_key.remove(key);
+        session.filter(|session| self.is_usable(session))
+    }
+
     fn is_usable(&self, session: &Session) -> bool {
         session.window.contains(self.clock.wall())
     }
@@ -108,12 +117,11 @@ impl<C: Clock> StoresServerSessions for Sessions<C> {
     }
 
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.lock().by_key.get(key).filter(|session| self.is_usable(session)).map(|session| session.value.clone())
+        self.find(key).map(|session| session.value)
     }
 
     fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
-        let session = self.lock().by_key.remove(key);
-        session.filter(|session| self.is_usable(session)).map(|session| session.value)
+        self.remove(key).map(|session| session.value)
     }
 
     fn can_cache(&self) -> bool {
@@ -126,21 +134,40 @@ impl<C: Clock> StoresServerSessions for Sessions<C> {
 #[derive(Debug)]
 pub(crate) struct Visit<C> {
     sessions: Arc<Sessions<C>>,
-    new: Mutex<Vec<(Vec<u8>, Vec<u8>)>>,
+    notes: Mutex<Notes>,
+}
+
+#[derive(Debug, Default)]
+struct Notes {
+    /// What was put in.
+    new: Vec<(Vec<u8>, Vec<u8>)>,
+    /// When the session that was asked for last may be resumed.
+    asked: Option<Window>,
 }
 
 impl<C: Clock> Visit<C> {
     pub(crate) fn new(sessions: Arc<Sessions<C>>) -> Self {
-        Self { sessions, new: Mutex::default() }
+        Self { sessions, notes: Mutex::default() }
     }
 
-    /// The handshake is complete: its client showed this chain, and this judge found nothing against it.
-    pub(crate) fn completed(&self, chain: &[CertificateDer<'_>], judge: &ClientJudge) {
-        let new = std::mem::take(&mut *self.new.lock().unwrap_or_else(PoisonError::into_inner));
+    fn lock(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asked(&self, session: Session) -> Vec<u8> {
+        self.lock().asked = Some(session.window);
+        session.value
+    }
+
+    /// The handshake is complete: its client showed this chain, and this judge found nothing against it. If it resumed a
+    /// session, the new ones last no longer than that one: the client has to prove itself once in a lifetime.
+    pub(crate) fn completed(&self, is_resumed: bool, chain: &[CertificateDer<'_>], judge: &ClientJudge) {
+        let Notes { new, asked } = std::mem::take(&mut *self.lock());
         if new.is_empty() {
             return;
         }
-        if let Some(window) = Window::of(chain, judge) {
+        let window = if is_resumed { asked } else { Window::of(chain, judge) };
+        if let Some(window) = window {
             new.into_iter().for_each(|(key, value)| self.sessions.keep(key, value, window));
         }
     }
@@ -148,16 +175,16 @@ impl<C: Clock> Visit<C> {
 
 impl<C: Clock> StoresServerSessions for Visit<C> {
     fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
-        self.new.lock().unwrap_or_else(PoisonError::into_inner).push((key, value));
+        self.lock().new.push((key, value));
         true
     }
 
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.sessions.get(key)
+        self.sessions.find(key).map(|session| self.asked(session))
     }
 
     fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.sessions.take(key)
+        self.sessions.remove(key).map(|session| self.asked(session))
     }
 
     fn can_cache(&self) -> bool {
@@ -257,10 +284,28 @@ mod tests {
         let visit = Visit::new(Arc::clone(&sessions));
         assert!(visit.can_cache() && visit.put(vec![1], vec![2]));
         assert_eq!((visit.get(&[1]), sessions.get(&[1])), (None, None));
-        visit.completed(&[CertificateDer::from(vec![0])], &ClientJudge::NotAsked);
+        visit.completed(false, &[CertificateDer::from(vec![0])], &ClientJudge::NotAsked);
         assert_eq!(sessions.get(&[1]), None);
         visit.put(vec![3], vec![4]);
-        visit.completed(&[], &ClientJudge::NotAsked);
+        visit.completed(false, &[], &ClientJudge::NotAsked);
         assert_eq!(sessions.get(&[3]), Some(vec![4]));
+    }
+
+    /// Whoever resumes again and again has to prove itself nevertheless.
+    #[tokio::test(start_paused = true)]
+    async fn a_resumed_session_is_not_prolonged() {
+        let sessions = Arc::new(sessions(8, &clock()));
+        sessions.keep(vec![1], vec![0], Window::ALWAYS);
+        tokio::time::advance(Duration::from_secs(40)).await;
+        for (taken, new) in [(1, 2), (2, 3)] {
+            let visit = Visit::new(Arc::clone(&sessions));
+            assert_eq!(visit.take(&[taken]), Some(vec![0]));
+            visit.put(vec![new], vec![0]);
+            visit.completed(true, &[], &ClientJudge::NotAsked);
+        }
+        tokio::time::advance(Duration::from_secs(19)).await;
+        assert_eq!(sessions.get(&[3]), Some(vec![0]));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(sessions.get(&[3]), None);
     }
 }

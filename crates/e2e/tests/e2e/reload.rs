@@ -180,6 +180,14 @@ fn certificates_of_bound_tokens_change_under_uploads() {
     parts.restart_with(Part::Ingester, "");
     let token = parts.token();
     let payloads = [parts.payload("small", 1 << 10, 1), parts.payload("large", 2 << 20, 2)];
+    // A token that goes over another certificate's connection is refused with 401, and a new one fetched: no upload would
+    // fail by that, so it is looked for where it is refused.
+    let refused = |parts: &Parts| {
+        let refused = [("listener", "main"), ("outcome", "4xx")];
+        let of = |part: &str| parts.scrape(part).sum("http_server_requests_total", &refused);
+        ["ARTSTORE_ELEMENT_EDIT_OPS_URL", "ARTSTORE_ELEMENT_RW_OPS_URL", "ARTSTORE_ADMIN_OPS_URL"].map(of)
+    };
+    let refused_before = refused(&parts);
     let done = AtomicBool::new(false);
     let (answers, parts) = std::thread::scope(|scope| {
         let parts = &parts;
@@ -215,12 +223,18 @@ fn certificates_of_bound_tokens_change_under_uploads() {
     });
     let failed: Vec<&Answer> = answers.iter().filter(|answer| answer.status != 201).collect();
     println!("3 certificates under {} uploads, {} failed", answers.len(), failed.len());
+    assert_eq!(refused(parts), refused_before);
     assert!(failed.is_empty(), "{} of {} uploads failed: {}", failed.len(), answers.len(), failed[0]);
     for part in [OPS, "ARTSTORE_ELEMENT_EDIT_OPS_URL"] {
         let scrape = parts.scrape(part);
         assert_eq!(scrape.sum("auth_errors_total", &[]), 0.0, "{part}");
         assert_eq!(scrape.sum("tls_reload_total", &[("result", "failure")]), 0.0, "{part}");
     }
+    // Ten seconds later, when no request can hold an old token, the connections of the old certificates are closed.
+    let retired = || parts.scrape(OPS).sum("http_client_connections_closed_total", &[("reason", "retired")]);
+    poll::until("the old connections' end", Duration::from_secs(20), || (retired() >= 1.0).then_some(()));
+    let _ = stored(&parts.upload_raw(&token, &payloads[1].path, &[("filename", "b")]), &payloads[1]);
+    assert_eq!(refused(parts), refused_before);
 }
 
 /// SIGHUP ends nothing and looks at once.

@@ -13,3 +13,4 @@ mod lint_tests;
 mod mutants;
 mod mutation;
 mod promtool;
+mod worked;

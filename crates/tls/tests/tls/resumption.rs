@@ -200,6 +200,21 @@ async fn sessions_end_by_age_and_there_may_be_none() {
     }
 }
 
+/// An hour after the full handshake there is another one, however often the client comes.
+#[tokio::test]
+async fn resuming_does_not_prolong() {
+    for policy in policies() {
+        let house = House::new(&policy, |_| {});
+        let client = house.connector();
+        let mut kinds = Vec::new();
+        for _ in 0..5 {
+            kinds.push(house.visit(&client).await);
+            house.advance(HOUR / 4 + Duration::from_secs(60));
+        }
+        assert_eq!(kinds, [FULL, RESUMED, RESUMED, RESUMED, FULL], "{policy:?}");
+    }
+}
+
 /// One connection of OpenSSL's client, with a session that it keeps in this file; what it prints.
 async fn openssl(house: &House, session: &Path) -> (Option<TlsErrorType>, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -328,6 +328,6 @@ mod tests {
         assert_eq!(examined(scene.files(identity, Vec::new())), (steps(["files ok -", "files failed -"]), false));
         let identity = scene.issue(&scene.leaf(Purpose::Both));
         let files = scene.files(identity, vec![scene.dir.path().join("nowhere.crl")]);
-        assert_eq!(examined(files).1, false);
+        assert!(!examined(files).1);
     }
 }

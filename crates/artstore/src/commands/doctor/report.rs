@@ -118,11 +118,7 @@ impl Finding {
     pub(super) fn of(diagnosis: &Diagnosis) -> Self {
         let kind = diagnosis.error.kind().label();
         let mut finding = Self::failed(&diagnosis.summary, &diagnosis.advice, kind).of_type(kind);
-        finding.found_by = Some(match diagnosis.error.found_by() {
-            artstore_tls::FoundBy::Local => "local",
-            artstore_tls::FoundBy::Peer => "peer",
-            artstore_tls::FoundBy::Transport => "transport",
-        });
+        finding.found_by = Some(diagnosis.error.found_by().label());
         finding.culprit = Some(diagnosis.culprit.as_str());
         finding.about(diagnosis.certificate.as_ref())
     }

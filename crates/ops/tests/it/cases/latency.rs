@@ -61,7 +61,7 @@ fn fast_pair() -> Vec<Case> {
         // An hour later they are quick again: two minutes end it.
         story(
             Class::Resolves,
-            &in_time(&[(0, 60), (150, 20)]),
+            &in_time(&[(0, 60), (150, 1), (30, 19)]),
             &grow(&[(0, 200), (100, 50), (300, 5), (100, 5), (0, 20)]),
         )
         .fires(260, OF_INGESTERS, "100%")
@@ -103,15 +103,16 @@ fn low_traffic_pair() -> Vec<Case> {
         story(Class::JustBelow, &repeat(&[(5, 1), (0, 11)], 6), &repeat(&[(0, 6), (2, 1), (0, 5)], 6))
             .every(5)
             .silent(&[200, 300, 355]),
-        // Eighteen slow ones, the last of them three an hour; then four quick ones, and 45 minutes later an hour's share is 20 %.
+        // Eighteen slow ones, the last of them three an hour; then five quick ones, the last of which makes
+        // an hour's share 28.6 %.
         story(
             Class::Resolves,
-            &grow(&[(0, 240), (1, 4), (0, 100)]),
+            &grow(&[(0, 240), (1, 4), (0, 33), (1, 1), (0, 60)]),
             &grow(&[&[(0, 165), (1, 15)][..], &[(0, 19), (1, 1)].repeat(3)].concat()),
         )
         .fires(240, OF_INGESTERS, "100%")
         .fires(275, OF_INGESTERS, "81.82%")
-        .silent(&[285, 330]),
+        .silent(&[279, 285, 330]),
         // Six an hour, quick for six hours, then slow: six hours' share passes 30 % with the eleventh.
         story(
             Class::Fires,
@@ -133,6 +134,11 @@ fn long_pair() -> Vec<Case> {
             "6%",
         ),
         story(Class::JustBelow, &grow(&[(191, 60)]), &grow(&[(9, 60)])).silent(&[10, 60]),
+        // A day of 10 %, and then 4.5 % for six hours.
+        story(Class::Resolves, &grow(&[(90, 288), (191, 80)]), &grow(&[(10, 288), (9, 80)]))
+            .every(5)
+            .fires(1440, OF_INGESTERS, "10%")
+            .silent(&[1830]),
         // The fiftieth exchange, of which every fourth is slow.
         story(Class::Fires, &repeat(&[(1, 3), (0, 1)], 20), &repeat(&[(0, 3), (1, 1)], 20)).silent(&[48, 51]).fires(
             52,
@@ -140,25 +146,25 @@ fn long_pair() -> Vec<Case> {
             "25%",
         ),
         // After three good days every tenth is slow: half of three days later that is 5 %.
-        story(Class::Fires, &grow(&[(10, 864), (9, 450)]), &grow(&[(0, 864), (1, 450)]))
-            .every(5)
-            .silent(&[4320 + 1100, 4320 + 2155])
-            .fires(4320 + 2200, OF_INGESTERS, "5.093%"),
-        // One every 100 minutes, every fifth slow: 43 in three days.
+        story(Class::Fires, &grow(&[(60, 144), (54, 80)]), &grow(&[(0, 144), (6, 80)]))
+            .every(30)
+            .silent(&[4320 + 1110, 4320 + 2130])
+            .fires(4320 + 2220, OF_INGESTERS, "5.139%"),
+        // One every 90 minutes, every fifth slow: 48 in three days.
         story(
             Class::JustBelow,
-            &repeat(&[(0, 19), (1, 1), (0, 19), (1, 1), (0, 19), (1, 1), (0, 19), (1, 1), (0, 20)], 14),
-            &repeat(&[(0, 99), (1, 1)], 14),
+            &repeat(&[(0, 2), (1, 1), (0, 2), (1, 1), (0, 2), (1, 1), (0, 2), (1, 1), (0, 3)], 17),
+            &repeat(&[(0, 14), (1, 1)], 17),
         )
-        .every(5)
-        .silent(&[4400, 6900]),
-        // One every 80 minutes: 54.
+        .every(30)
+        .silent(&[4410, 6900]),
+        // One an hour: 72.
         story(
             Class::Fires,
-            &repeat(&[(0, 15), (1, 1), (0, 15), (1, 1), (0, 15), (1, 1), (0, 15), (1, 1), (0, 16)], 14),
-            &repeat(&[(0, 79), (1, 1)], 14),
+            &repeat(&[(0, 1), (1, 1), (0, 1), (1, 1), (0, 1), (1, 1), (0, 1), (1, 1), (0, 2)], 16),
+            &repeat(&[(0, 9), (1, 1)], 16),
         )
-        .every(5)
-        .fires(4420, OF_INGESTERS, "20.37%"),
+        .every(30)
+        .fires(4440, OF_INGESTERS, "19.44%"),
     ]
 }
