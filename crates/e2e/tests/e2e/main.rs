@@ -14,5 +14,6 @@ mod path;
 mod reload;
 mod shutdown;
 mod silence;
+mod testssl;
 mod truth;
 mod unavailable;
