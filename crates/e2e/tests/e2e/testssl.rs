@@ -12,7 +12,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_mins(9);
 
 /// What may be found nevertheless, and why.
-const EXCUSED: [(&str, &str); 5] = [
+const EXCUSED: [(&str, &str); 4] = [
     (
         "cert_revocation",
         "a certificate of a private authority names no OCSP responder and no list: revocation is by the lists that the \
@@ -23,7 +23,6 @@ const EXCUSED: [(&str, &str); 5] = [
         "cipher_order",
         "every suite that can be enabled is an AEAD with forward secrecy: which of them is fastest the client knows best",
     ),
-    ("sessionresumption_ticket", "a warning that its openssl got no ticket: TLS 1.2 resumes by session identifiers"),
     ("engine_problem", "about the openssl command that looks, not about the listener"),
 ];
 
