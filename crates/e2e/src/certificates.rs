@@ -101,8 +101,11 @@ impl Authority {
 
 /// How lists begin and end: an hour ago, and in a day.
 fn list_dates() -> (OffsetDateTime, OffsetDateTime) {
-    let now = OffsetDateTime::from_unix_timestamp(SystemClock::new().wall().as_secs().try_into().unwrap()).unwrap();
-    (now - Duration::from_hours(1), now + Duration::from_hours(24))
+    (now() - Duration::from_hours(1), now() + Duration::from_hours(24))
+}
+
+fn now() -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(SystemClock::new().wall().as_secs().try_into().unwrap()).unwrap()
 }
 
 fn params(name: &str, names: &[&str]) -> CertificateParams {
@@ -110,5 +113,6 @@ fn params(name: &str, names: &[&str]) -> CertificateParams {
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
+    (params.not_before, params.not_after) = (now() - Duration::from_hours(1), now() + Duration::from_hours(90 * 24));
     params
 }

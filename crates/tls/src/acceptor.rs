@@ -132,6 +132,8 @@ impl Constant {
         let identity: Arc<dyn ResolvesServerCert> = Arc::clone(&self.identity) as _;
         let mut config = builder.with_client_cert_verifier(judge.verifier(metrics)).with_cert_resolver(identity);
         config.alpn_protocols.clone_from(&self.alpn);
+        // The policy has its suites best first.
+        config.ignore_client_order = true;
         let sessions = Arc::new(Sessions::new(self.sessions, clock.clone()));
         config.session_storage = Arc::clone(&sessions) as _;
         Ok(Current { auth, allowed, config: Arc::new(config), sessions, judge, generation: 0 })

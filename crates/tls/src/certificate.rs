@@ -119,7 +119,7 @@ pub(crate) fn moment(timestamp: i64) -> UnixTime {
 
 fn general_name(name: &GeneralName<'_>) -> Option<String> {
     match name {
-        GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => Some((*name).to_owned()),
+        GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => Some(one_line(name)),
         GeneralName::IPAddress(bytes) => match (<[u8; 4]>::try_from(*bytes), <[u8; 16]>::try_from(*bytes)) {
             (Ok(v4), _) => Some(std::net::Ipv4Addr::from(v4).to_string()),
             (_, Ok(v6)) => Some(std::net::Ipv6Addr::from(v6).to_string()),
@@ -127,6 +127,19 @@ fn general_name(name: &GeneralName<'_>) -> Option<String> {
         },
         _ => None,
     }
+}
+
+/// A name as it is, but for control characters, in hexadecimal as RFC 4514 has them: whoever issued it cannot begin a line of a
+/// log or steer a terminal. The backslash that they begin with is written so, too, so that no two names become one.
+fn one_line(name: &str) -> String {
+    name.chars().fold(String::with_capacity(name.len()), |mut out, character| {
+        if character.is_control() || character == '\\' {
+            push_hex(&mut out, character)
+        } else {
+            out.push(character)
+        }
+        out
+    })
 }
 
 /// RFC 4514: the last relative name first, `+` inside one, special characters escaped.
@@ -167,16 +180,21 @@ fn escaped(value: &str) -> String {
             out.push('\\');
             out.push(character);
         } else if character.is_control() {
-            let mut buffer = [0; 4];
-            for byte in character.encode_utf8(&mut buffer).bytes() {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "\\{byte:02X}");
-            }
+            push_hex(&mut out, character);
         } else {
             out.push(character);
         }
     }
     out
+}
+
+/// Each byte as a backslash and two digits.
+fn push_hex(out: &mut String, character: char) {
+    let mut buffer = [0; 4];
+    for byte in character.encode_utf8(&mut buffer).bytes() {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "\\{byte:02X}");
+    }
 }
 
 #[cfg(test)]
@@ -243,6 +261,14 @@ mod tests {
         assert_eq!(info.subject, "a.example");
         assert_eq!(info.names, ["a.example", "10.0.0.1", "::1", "urn:x", "a@b.example"]);
         assert_eq!(issued(&[], Vec::new()).subject, "");
+    }
+
+    #[test]
+    fn no_name_is_more_than_a_line() {
+        let names = ["a.example\nERROR", "\u{1b}[31m", "\\0A"].map(|name| SanType::DnsName(name.try_into().unwrap()));
+        let info = issued(&[], names.to_vec());
+        assert_eq!(info.subject, r"a.example\0AERROR");
+        assert_eq!(info.names, [r"a.example\0AERROR", r"\1B[31m", r"\5C0A"]);
     }
 
     #[test]

@@ -47,8 +47,9 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Versions from `minimum` on. `suites` restricts the suites to these, named as IANA or OpenSSL names them, and with
-    /// that the versions to those which have a suite left; none given means all.
+    /// Versions from `minimum` on. `suites` restricts the suites to these, best first, named as IANA or OpenSSL names them, and
+    /// with that the versions to those which have a suite left; none given means all. A listener takes the first of its own
+    /// that a client offers.
     ///
     /// # Errors
     /// If `minimum` is older than TLS 1.2, a name is unknown, or no suite is left.
@@ -70,7 +71,8 @@ impl Policy {
             version_fits && (suites.is_none() || wanted.contains(&suite.suite()))
         };
         let all = rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES;
-        let suites: Vec<SupportedCipherSuite> = all.iter().copied().filter(is_enabled).collect();
+        let mut suites: Vec<SupportedCipherSuite> = all.iter().copied().filter(is_enabled).collect();
+        suites.sort_by_key(|suite| wanted.iter().position(|name| *name == suite.suite()));
         if suites.is_empty() {
             return Err(PolicyError::NoSuite(minimum));
         }

@@ -12,16 +12,11 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_mins(9);
 
 /// What may be found nevertheless, and why.
-const EXCUSED: [(&str, &str); 4] = [
+const EXCUSED: [(&str, &str); 2] = [
     (
         "cert_revocation",
         "a certificate of a private authority names no OCSP responder and no list: revocation is by the lists that the \
          operator hands to the modules",
-    ),
-    ("cert_validityPeriod", "the certificate is this test's own, with rcgen's default of two thousand years"),
-    (
-        "cipher_order",
-        "every suite that can be enabled is an AEAD with forward secrecy: which of them is fastest the client knows best",
     ),
     ("engine_problem", "about the openssl command that looks, not about the listener"),
 ];

@@ -55,6 +55,25 @@ async fn the_common_application_protocol_is_known_to_both() {
     assert_eq!(far.unwrap().alpn(), Some(&b"h2"[..]));
 }
 
+/// Both offer two suites, each with another one first.
+#[tokio::test]
+async fn the_listener_says_which_suite_is_best() {
+    let world = World::new();
+    let [aes, chacha] = ["TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
+    for order in [[aes, chacha], [chacha, aes]] {
+        let policy = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            Policy::new(Protocol::Tls13, Some(&names)).unwrap()
+        };
+        let server = server(AcceptorSettings { policy: policy(&order), ..AcceptorSettings::new(world.server()) });
+        let backwards = policy(&[order[1], order[0]]);
+        let client = client(ConnectorSettings { policy: backwards, ..world.settings() });
+        let (near, far) = meet(&client, &server).await;
+        assert_eq!(near.unwrap().connection().cipher_suite(), order[0]);
+        assert_eq!(far.unwrap().cipher_suite(), order[0]);
+    }
+}
+
 /// The group of the handshake is one that both allow; without one there is no handshake.
 #[tokio::test]
 async fn key_exchange_groups_are_kept_to() {
