@@ -49,7 +49,7 @@ const NEIGHBOURS: [&str; 16] = [
     "tls_handshake_key_exchange_total",
     "tls_connections_cut_total",
     "tls_connections_unused_total",
-    "tls_peer_certificate_days_left",
+    "tls_peer_certificate_remaining_seconds",
     "tls_certificate_not_before_timestamp_seconds",
     "tls_certificate_not_after_timestamp_seconds",
     "tls_server_",

@@ -113,7 +113,8 @@ const FINGERPRINT: Label = Label::open("fingerprint", "the certificates loaded; 
 const IDENTITY: Label = Label::open("identity", "the rules of the list of allowed clients, and other");
 const GROUP: Label = Label::open("group", "the enabled key-exchange groups by IANA name, and none");
 const BUCKETS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0];
-const DAYS_LEFT: &[f64] = &[0.0, 1.0, 3.0, 7.0, 14.0, 30.0, 60.0, 90.0, 365.0];
+const REMAINING: &[f64] =
+    &[0.0, 86_400.0, 259_200.0, 604_800.0, 1_209_600.0, 2_592_000.0, 5_184_000.0, 7_776_000.0, 31_536_000.0];
 const OUTCOME: &[Label] = &[Outcome::<TlsErrorType>::STATUS, TlsErrorType::OR_EMPTY];
 const PROTOCOL: &[Label] = &[Protocol::LABEL];
 const BY_SUITE: &[Label] = &[CIPHER_SUITE, Protocol::LABEL];
@@ -297,10 +298,10 @@ pub const CONNECTIONS_UNUSED: Family = Family::counter(
 );
 
 /// How long servers' certificates are still valid.
-pub const PEER_CERTIFICATE_DAYS_LEFT: Family = Family::histogram(
-    "tls_peer_certificate_days_left",
-    "Days until the notAfter of the server's certificate in each complete handshake of outgoing connections.",
-    DAYS_LEFT,
+pub const PEER_CERTIFICATE_REMAINING: Family = Family::histogram(
+    "tls_peer_certificate_remaining_seconds",
+    "Time until the notAfter of the server's certificate in each complete handshake of outgoing connections.",
+    REMAINING,
 );
 
 /// Who found what was wrong with server handshakes.
@@ -331,10 +332,10 @@ pub const SERVER_CONNECTIONS_UNUSED: Family = Family::counter(
 );
 
 /// How long clients' certificates are still valid.
-pub const SERVER_PEER_CERTIFICATE_DAYS_LEFT: Family = Family::histogram(
-    "tls_server_peer_certificate_days_left",
-    "Days until the notAfter of the client's certificate in each complete handshake of accepted connections.",
-    DAYS_LEFT,
+pub const SERVER_PEER_CERTIFICATE_REMAINING: Family = Family::histogram(
+    "tls_server_peer_certificate_remaining_seconds",
+    "Time until the notAfter of the client's certificate in each complete handshake of accepted connections.",
+    REMAINING,
 );
 
 /// All families of this crate.
@@ -354,7 +355,7 @@ pub const FAMILIES: &[&Family] = &[
     &HANDSHAKE_KIND,
     &HANDSHAKE_KEY_EXCHANGE,
     &CONNECTIONS_UNUSED,
-    &PEER_CERTIFICATE_DAYS_LEFT,
+    &PEER_CERTIFICATE_REMAINING,
     &CERTIFICATE_NOT_BEFORE,
     &RELOADS,
     &RELOAD_LAST_SUCCESS,
@@ -378,7 +379,7 @@ pub const FAMILIES: &[&Family] = &[
     &SERVER_HANDSHAKE_KIND,
     &SERVER_HANDSHAKE_KEY_EXCHANGE,
     &SERVER_CONNECTIONS_UNUSED,
-    &SERVER_PEER_CERTIFICATE_DAYS_LEFT,
+    &SERVER_PEER_CERTIFICATE_REMAINING,
 ];
 
 impl From<TlsErrorType> for Verdict {

@@ -197,8 +197,13 @@ fn tls() -> Vec<Key> {
             "The oldest version that is accepted.",
         )
         .env("TLS_PROTOCOL_VERSION"),
-        Key::new("tls.ciphers", Kind::List, "", "Suites by IANA or OpenSSL names, best first; all good ones if absent.")
-            .env("TLS_CIPHERS"),
+        Key::new(
+            "tls.ciphers",
+            Kind::List,
+            "",
+            "Suites by IANA or OpenSSL names, best first; all good ones if absent.",
+        )
+        .env("TLS_CIPHERS"),
         Key::new(
             "tls.key_exchange_groups",
             Kind::List,

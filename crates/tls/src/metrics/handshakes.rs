@@ -5,11 +5,11 @@ use super::peers::PeerExpiry;
 use super::{
     CIPHER_SUITE_USAGE, CONNECTION_REUSE, CONNECTIONS_ACTIVE, CONNECTIONS_CUT, CONNECTIONS_UNUSED, CertificateMetrics,
     CutReason, HANDSHAKE_DURATION, HANDSHAKE_FAILURES_FOUND_BY, HANDSHAKE_KEY_EXCHANGE, HANDSHAKE_KIND, HANDSHAKES,
-    HANDSHAKES_UNSETTLED, HandshakeKind, PEER_CERTIFICATE_DAYS_LEFT, PROTOCOL_USAGE, Reused,
+    HANDSHAKES_UNSETTLED, HandshakeKind, PEER_CERTIFICATE_REMAINING, PROTOCOL_USAGE, Reused,
     SERVER_CERTIFICATE_VALIDATION, SERVER_CIPHER_SUITE_USAGE, SERVER_CLIENT_HELLO_WAIT, SERVER_CONNECTIONS_ACTIVE,
     SERVER_CONNECTIONS_CUT, SERVER_CONNECTIONS_UNUSED, SERVER_HANDSHAKE_DURATION, SERVER_HANDSHAKE_FAILURES_FOUND_BY,
     SERVER_HANDSHAKE_KEY_EXCHANGE, SERVER_HANDSHAKE_KIND, SERVER_HANDSHAKES, SERVER_HANDSHAKES_CANCELLED,
-    SERVER_HANDSHAKES_IN_PROGRESS, SERVER_PEER_CERTIFICATE_DAYS_LEFT, SERVER_PROTOCOL_USAGE, Verdict,
+    SERVER_HANDSHAKES_IN_PROGRESS, SERVER_PEER_CERTIFICATE_REMAINING, SERVER_PROTOCOL_USAGE, Verdict,
 };
 use crate::Protocol;
 use crate::allowed::AllowedClients;
@@ -87,7 +87,7 @@ struct Direction {
     found_by: &'static Family,
     active: &'static Family,
     unused: &'static Family,
-    days_left: &'static Family,
+    remaining: &'static Family,
 }
 
 const CLIENT: Direction = Direction {
@@ -100,7 +100,7 @@ const CLIENT: Direction = Direction {
     found_by: &HANDSHAKE_FAILURES_FOUND_BY,
     active: &CONNECTIONS_ACTIVE,
     unused: &CONNECTIONS_UNUSED,
-    days_left: &PEER_CERTIFICATE_DAYS_LEFT,
+    remaining: &PEER_CERTIFICATE_REMAINING,
 };
 
 const SERVER: Direction = Direction {
@@ -113,7 +113,7 @@ const SERVER: Direction = Direction {
     found_by: &SERVER_HANDSHAKE_FAILURES_FOUND_BY,
     active: &SERVER_CONNECTIONS_ACTIVE,
     unused: &SERVER_CONNECTIONS_UNUSED,
-    days_left: &SERVER_PEER_CERTIFICATE_DAYS_LEFT,
+    remaining: &SERVER_PEER_CERTIFICATE_REMAINING,
 };
 
 impl HandshakeCells {
@@ -135,7 +135,7 @@ impl HandshakeCells {
             group: registry.counter_of_rows(direction.group, &by_group),
             found_by: registry.counter(direction.found_by),
             unused: registry.counter(direction.unused),
-            peers: PeerExpiry::new(registry.histogram(direction.days_left)),
+            peers: PeerExpiry::new(registry.histogram(direction.remaining)),
         }
     }
 

@@ -20,19 +20,19 @@ const REMEMBERED: usize = 1024;
 /// What peers' certificates have left, in one direction.
 #[derive(Debug)]
 pub(crate) struct PeerExpiry {
-    days_left: Histogram,
+    remaining: Histogram,
     warned: Mutex<VecDeque<([u8; 32], bool)>>,
 }
 
 impl PeerExpiry {
-    pub(crate) fn new(days_left: Histogram) -> Self {
-        Self { days_left, warned: Mutex::default() }
+    pub(crate) fn new(remaining: Histogram) -> Self {
+        Self { remaining, warned: Mutex::default() }
     }
 
     /// A peer showed this certificate.
     pub(crate) fn seen(&self, peer: &str, certificate: &CertificateInfo, now: UnixTime) {
         let days = certificate.days_left(now);
-        self.days_left.observe_value((), days);
+        self.remaining.observe((), certificate.not_after.since(now));
         let whole = certificate.days_left(certificate.not_before);
         if days >= SOON_DAYS || days > whole * NEAR_END {
             return;
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn only_so_many_warnings_are_remembered() {
         let registry = Registry::new();
-        let peers = PeerExpiry::new(registry.histogram(&super::super::PEER_CERTIFICATE_DAYS_LEFT));
+        let peers = PeerExpiry::new(registry.histogram(&super::super::PEER_CERTIFICATE_REMAINING));
         let warning = |number: usize| {
             let mut fingerprint = [0; 32];
             fingerprint[..8].copy_from_slice(&number.to_be_bytes());

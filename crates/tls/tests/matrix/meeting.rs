@@ -303,7 +303,7 @@ fn expected(
 /// observes how long it waited for a hello that it understood, and counts whom its list of allowed clients does not name.
 fn others_that_move(cell: &Cell, refusal: &Refusal) -> Vec<&'static str> {
     if cell.we == Role::Client {
-        return if refusal.late { vec!["tls_peer_certificate_days_left_count"] } else { Vec::new() };
+        return if refusal.late { vec!["tls_peer_certificate_remaining_seconds_count"] } else { Vec::new() };
     }
     let understood = match cell.fault {
         Fault::PlainText => false,

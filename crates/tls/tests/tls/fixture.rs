@@ -161,7 +161,7 @@ const DERIVED: [&str; 5] = [
     "handshake_kind_total",
     "handshake_key_exchange_total",
     "connections_unused_total",
-    "peer_certificate_days_left_count",
+    "peer_certificate_remaining_seconds_count",
 ];
 
 /// Every sample that is not 0, without the sums and buckets of histograms, and without what is derived from the others.

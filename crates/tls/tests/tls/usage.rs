@@ -151,11 +151,8 @@ async fn peers_whose_certificate_expires_soon_are_named_once() {
     }
     // The second "soon" is another certificate.
     assert_eq!(warned, [0, 1, 1, 1, 0]);
-    let bucket = |le| client.registry.sum_of("tls_peer_certificate_days_left_bucket", &[("le", le)]);
-    assert_eq!(
-        [bucket("1.0"), bucket("3.0"), bucket("7.0"), bucket("30.0"), bucket("60.0")],
-        [0.0, 2.0, 4.0, 8.0, 10.0]
-    );
+    let bucket = |le| client.registry.sum_of("tls_peer_certificate_remaining_seconds_bucket", &[("le", le)]);
+    assert_eq!(["86400.0", "259200.0", "604800.0", "2592000.0", "5184000.0"].map(bucket), [0.0, 2.0, 4.0, 8.0, 10.0]);
 }
 
 #[tokio::test]
@@ -172,7 +169,7 @@ async fn the_certificates_of_clients_are_watched_as_well() {
         near.unwrap();
         far.unwrap();
     }
-    let count = server.registry.sum_of("tls_server_peer_certificate_days_left_count", &[]);
+    let count = server.registry.sum_of("tls_server_peer_certificate_remaining_seconds_count", &[]);
     assert_eq!(count, 1.0);
     let lines = lines.take();
     assert_eq!(lines.iter().filter(|line| line.contains(r#"peer="client" subject="CN=soon""#)).count(), 1, "{lines:?}");
