@@ -1,7 +1,7 @@
 //! Revocation lists: loaded from files with errors that say what is wrong, and of each issuer only the newest.
 
 use crate::certificate::{hex, moment, rfc4514, sha256};
-use crate::identity::{SetupError, read};
+use crate::identity::{SetupError, pem_reason, read};
 use artstore_metrics::UnixTime;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
@@ -168,7 +168,7 @@ fn lists_in(path: &Path, bytes: &[u8]) -> Result<Vec<CertificateRevocationListDe
     }
     let parsed: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(bytes).collect();
     let lists =
-        parsed.map_err(|error| SetupError::Broken { path: path.to_owned(), what: LIST, reason: error.to_string() })?;
+        parsed.map_err(|error| SetupError::Broken { path: path.to_owned(), what: LIST, reason: pem_reason(&error) })?;
     if lists.is_empty() {
         return Err(SetupError::NoPem { path: path.to_owned(), wanted: LIST });
     }

@@ -3,7 +3,7 @@
 use crate::certificate::CertificateInfo;
 use crate::crl::Revocation;
 use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use std::path::{Path, PathBuf};
@@ -82,10 +82,8 @@ impl IdentityFiles {
     pub fn parse(&self, cert: &[u8], key: &[u8]) -> Result<Identity, SetupError> {
         let certificates = parse_certificates(&self.cert, cert)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
-            rustls::pki_types::pem::Error::NoItemsFound => {
-                SetupError::NoPem { path: self.key.clone(), wanted: "private key" }
-            }
-            other => SetupError::Broken { path: self.key.clone(), what: "private key", reason: other.to_string() },
+            pem::Error::NoItemsFound => SetupError::NoPem { path: self.key.clone(), wanted: "private key" },
+            other => SetupError::Broken { path: self.key.clone(), what: "private key", reason: pem_reason(&other) },
         })?;
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         // The reason must not carry any of the key: rustls' texts do not.
@@ -248,12 +246,27 @@ fn parse_certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'sta
     let certificates = parsed.map_err(|error| SetupError::Broken {
         path: path.to_owned(),
         what: "certificate",
-        reason: error.to_string(),
+        reason: pem_reason(&error),
     })?;
     if certificates.is_empty() {
         return Err(SetupError::NoPem { path: path.to_owned(), wanted: "certificate" });
     }
     Ok(certificates)
+}
+
+/// What is wrong with a PEM text, in words that have none of it: it may be that of a private key, and the parser's own words
+/// quote the line that it did not understand.
+pub(crate) fn pem_reason(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "a section has no end line: the file may have been cut short".to_owned()
+        }
+        pem::Error::IllegalSectionStart { .. } => "the first line of a section is not as PEM has it".to_owned(),
+        pem::Error::Base64Decode(_) => "what a section holds is not base64".to_owned(),
+        pem::Error::Io(error) => error.to_string(),
+        // NoItemsFound, SectionTooLarge, and what later versions add.
+        _ => "not a PEM text that can be read".to_owned(),
+    }
 }
 
 /// The particulars of all certificates of a file.

@@ -60,6 +60,35 @@ fn broken_files_are_named() {
     assert!(error.ends_with("larger than 16777216 bytes"), "{error}");
 }
 
+/// Whatever is wrong with the text of a key, what is said of it has none of it: neither as text nor as numbers.
+#[test]
+fn what_is_wrong_with_a_key_is_told_without_any_of_it() {
+    const CANARY: &str = "Q0FOQVJZ";
+    let world = World::new();
+    let files = world.ca.issue("leaf", &Leaf::client("leaf", now())).unwrap();
+    for (text, reason) in [
+        (format!("-----BEGIN PRIVATE KEY {CANARY}\n"), "the first line of a section is not as PEM has it"),
+        (
+            format!("-----BEGIN PRIVATE KEY-----{CANARY}\n-----END PRIVATE KEY-----\n"),
+            "the first line of a section is not as PEM has it",
+        ),
+        (
+            format!("-----BEGIN PRIVATE KEY-----\n{CANARY}\n"),
+            "a section has no end line: the file may have been cut short",
+        ),
+        (
+            format!("-----BEGIN PRIVATE KEY-----\n{CANARY}!\n-----END PRIVATE KEY-----\n"),
+            "what a section holds is not base64",
+        ),
+    ] {
+        std::fs::write(&files.key, &text).unwrap();
+        let error = files.load().unwrap_err();
+        assert_eq!(error.to_string(), format!("{}: broken private key: {reason}", files.key.display()));
+        let bytes = CANARY.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ");
+        assert!(!format!("{error:?}").contains(CANARY) && !format!("{error:?}").contains(&bytes), "{error:?}");
+    }
+}
+
 #[test]
 fn a_key_of_another_certificate_is_refused() {
     let world = World::new();

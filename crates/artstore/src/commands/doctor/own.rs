@@ -73,7 +73,7 @@ fn trust(files: &TlsFiles, report: &mut Report) -> Result<Option<Trust>, Exit> {
     } else {
         format!("; expired, so that OpenSSL peers refuse their certificates: {}", expired.join("; "))
     };
-    report.told("files", &target, Finding::ok(format!("trusts {count} authorities{note}")))?;
+    report.told("files", &target, Finding::ok(format!("authorities that are trusted: {count}{note}")))?;
     if files.lists.is_empty() {
         return Ok(Some(trust));
     }
