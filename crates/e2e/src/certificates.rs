@@ -22,6 +22,8 @@ pub struct Identity {
     pub key: PathBuf,
     /// By which the certificate is revoked.
     pub serial: u64,
+    /// The last moment of its validity.
+    pub not_after: OffsetDateTime,
 }
 
 /// An authority that signs what it is asked to.
@@ -65,6 +67,7 @@ impl Authority {
             certificate: self.folder.join(format!("{name}.pem")),
             key: self.folder.join(format!("{name}.key")),
             serial,
+            not_after: params.not_after,
         };
         std::fs::write(&identity.certificate, signed.pem()).unwrap();
         std::fs::write(&identity.key, key.serialize_pem()).unwrap();
