@@ -12,13 +12,18 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_mins(9);
 
 /// What may be found nevertheless, and why.
-const EXCUSED: [(&str, &str); 2] = [
+const EXCUSED: [(&str, &str); 3] = [
     (
         "cert_revocation",
         "a certificate of a private authority names no OCSP responder and no list: revocation is by the lists that the \
          operator hands to the modules",
     ),
     ("engine_problem", "about the openssl command that looks, not about the listener"),
+    (
+        "sessionresumption_ticket",
+        "\"check failed\": its client, without input, may end before the ticket that TLS 1.3 sends after the handshake; resumption \
+         is tested with s_client that waits, in artstore-tls",
+    ),
 ];
 
 /// Not looked at: simulations of browsers, which take long and find nothing but what they negotiate.
