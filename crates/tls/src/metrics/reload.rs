@@ -205,3 +205,41 @@ impl ReloadMetrics {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use artstore_metrics::{Format, TestClock};
+
+    /// Two lists of one issuer are for different parts of its certificates; the second has neither a number nor an end.
+    #[tokio::test(start_paused = true)]
+    async fn the_lists_of_one_issuer_are_one_sample() {
+        let registry = Registry::new();
+        let metrics = ReloadMetrics::new(&registry, TestClock::starting_at(UnixTime::from_secs(1000)));
+        let list = |this_update, number: Option<&str>, next_update: Option<u64>, revoked| CrlInfo {
+            file: "list.pem".into(),
+            issuer: "CN=CA".to_owned(),
+            number: number.map(str::to_owned),
+            this_update: UnixTime::from_secs(this_update),
+            next_update: next_update.map(UnixTime::from_secs),
+            revoked,
+            sha256_fingerprint: [0; 32],
+        };
+        metrics.lists(&[
+            list(900, Some("7"), Some(2000), 1),
+            list(800, None, None, 2),
+            list(950, Some("9"), Some(1500), 4),
+        ]);
+        let text = registry.encode(Format::Text);
+        let crl: Vec<&str> = text.lines().filter(|line| line.starts_with("tls_crl_")).collect();
+        assert_eq!(
+            crl,
+            [
+                r#"tls_crl_age_seconds{issuer="CN=CA"} 200.0"#,
+                r#"tls_crl_number{issuer="CN=CA"} 7.0"#,
+                r#"tls_crl_next_update_timestamp_seconds{issuer="CN=CA"} 1500.0"#,
+                r#"tls_crl_revoked_certificates{issuer="CN=CA"} 7.0"#,
+            ]
+        );
+    }
+}
