@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(Window::of(&chain, &ClientJudge::NotAsked), window(300, 3001));
         assert_eq!(Window::of(&chain[..1], &ClientJudge::NotAsked), window(200, 4001));
         let verifier = WebPkiClientVerifier::no_client_auth();
-        let judge = ClientJudge::Asked { verifier, next_update: Some(at(2500)) };
+        let judge = ClientJudge::Asked { verifier, allowed: None, next_update: Some(at(2500)) };
         assert_eq!(Window::of(&chain, &judge), window(300, 2500));
         // Who showed none has nothing that could be revoked.
         assert_eq!(Window::of(&[], &judge), Some(Window::ALWAYS));

@@ -126,6 +126,8 @@ pub(crate) enum ClientJudge {
     /// They are.
     Asked {
         verifier: Arc<dyn ClientCertVerifier>,
+        /// Which of those with a good certificate are let in, if not all of them.
+        allowed: Option<AllowedClients>,
         /// By when there will be newer revocation lists, if there are any.
         next_update: Option<artstore_metrics::UnixTime>,
     },
@@ -161,20 +163,19 @@ impl ClientJudge {
             None => builder,
         };
         let verifier = builder.build().map_err(|error| SetupError::Configuration(error.to_string()))?;
-        let verifier = match allowed {
-            Some(allowed) => Arc::new(AllowingVerifier { inner: verifier, allowed: allowed.clone() }),
-            None => verifier,
-        };
-        Ok(Self::Asked { verifier, next_update: trust.revocation().and_then(Revocation::next_update) })
+        let next_update = trust.revocation().and_then(Revocation::next_update);
+        Ok(Self::Asked { verifier, allowed: allowed.cloned(), next_update })
     }
 
     /// The verifier for handshakes: it counts its verdicts.
     pub(crate) fn verifier(&self, metrics: &ListenerMetrics) -> Arc<dyn ClientCertVerifier> {
         match self {
             Self::NotAsked => WebPkiClientVerifier::no_client_auth(),
-            Self::Asked { verifier, .. } => {
-                Arc::new(CountingClientVerifier { inner: Arc::clone(verifier), metrics: metrics.clone() })
-            }
+            Self::Asked { verifier, allowed, .. } => Arc::new(CountingClientVerifier {
+                inner: Arc::clone(verifier),
+                allowed: allowed.clone(),
+                metrics: metrics.clone(),
+            }),
         }
     }
 
@@ -194,11 +195,23 @@ impl ClientJudge {
                 Err(Error::NoCertificatesPresented)
             }
             (Self::Asked { .. }, None) => Ok(()),
-            (Self::Asked { verifier, .. }, Some((leaf, intermediates))) => {
-                verifier.verify_client_cert(leaf, intermediates, now).map(|_| ())
+            (Self::Asked { verifier, allowed, .. }, Some((leaf, intermediates))) => {
+                verifier.verify_client_cert(leaf, intermediates, now)?;
+                let_in(allowed.as_ref(), leaf)
             }
         }
     }
+}
+
+/// Lets in only those whom the list names, if there is one.
+fn let_in(allowed: Option<&AllowedClients>, leaf: &CertificateDer<'_>) -> Result<(), Error> {
+    if allowed.is_none_or(|allowed| allowed.rule_for(leaf).is_some()) {
+        return Ok(());
+    }
+    // Outside of a handshake there is nobody to tell.
+    let identity = AllowedClients::identity_of(leaf);
+    REFUSED_IDENTITY.try_with(|refused| *refused.borrow_mut() = Some(identity)).ok();
+    Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
 }
 
 impl ServerCertVerifier for CountingServerVerifier {
@@ -277,6 +290,7 @@ impl ServerCertVerifier for AnyServer {
 #[derive(Debug)]
 struct CountingClientVerifier {
     inner: Arc<dyn ClientCertVerifier>,
+    allowed: Option<AllowedClients>,
     metrics: ListenerMetrics,
 }
 
@@ -300,6 +314,7 @@ impl ClientCertVerifier for CountingClientVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let answer = self.inner.verify_client_cert(end_entity, intermediates, now);
+        let answer = answer.and_then(|verified| let_in(self.allowed.as_ref(), end_entity).map(|()| verified));
         self.metrics.verdict(verdict(&answer));
         if let Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)) = answer {
             self.metrics.identity_refused();
@@ -334,63 +349,4 @@ tokio::task_local! {
     /// Whom the list of allowed clients does not name, if the handshake of this task has failed for it: rustls' error, which
     /// decides the alert, cannot carry it.
     pub(crate) static REFUSED_IDENTITY: RefCell<Option<String>>;
-}
-
-/// Lets in only those whom a list names.
-#[derive(Debug)]
-struct AllowingVerifier {
-    inner: Arc<dyn ClientCertVerifier>,
-    allowed: AllowedClients,
-}
-
-impl ClientCertVerifier for AllowingVerifier {
-    fn offer_client_auth(&self) -> bool {
-        self.inner.offer_client_auth()
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.inner.client_auth_mandatory()
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
-        if self.allowed.rule_for(end_entity).is_some() {
-            return Ok(verified);
-        }
-        // Outside of a handshake there is nobody to tell.
-        let identity = AllowedClients::identity_of(end_entity);
-        REFUSED_IDENTITY.try_with(|refused| *refused.borrow_mut() = Some(identity)).ok();
-        Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
 }
