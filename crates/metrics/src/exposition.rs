@@ -161,3 +161,27 @@ pub(crate) fn labels_text<'a>(family: &Family, values: impl Iterator<Item = &'a 
 pub(crate) fn pair(name: &str, value: &str) -> String {
     format!("{name}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
+
+/// The labels in a text that [`labels_text`] wrote.
+pub(crate) fn pairs(text: &str) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    let mut rest = text;
+    while let Some((name, quoted)) = rest.split_once("=\"") {
+        let mut value = String::new();
+        let mut characters = quoted.char_indices();
+        let mut end = quoted.len();
+        while let Some((index, character)) = characters.next() {
+            match character {
+                '"' => {
+                    end = index + 1;
+                    break;
+                }
+                '\\' => value.extend(characters.next().map(|(_, next)| if next == 'n' { '\n' } else { next })),
+                plain => value.push(plain),
+            }
+        }
+        pairs.push((name.trim_start_matches(',').to_owned(), value));
+        rest = &quoted[end..];
+    }
+    pairs
+}

@@ -33,6 +33,7 @@ mod clock;
 mod exposition;
 mod family;
 mod label;
+mod reading;
 mod registry;
 mod shards;
 
@@ -41,5 +42,6 @@ pub use clock::{Clock, Monotonic, SystemClock, TestClock, UnixTime};
 pub use exposition::{Format, Samples};
 pub use family::{Family, Kind, Label, Values};
 pub use label::{LabelSet, LabelValue, Outcome, Row, Rows};
+pub use reading::Sample;
 pub use registry::{EventLock, Registry};
 pub use shards::{Shard, Shards};

@@ -174,6 +174,19 @@ impl Registry {
         sum
     }
 
+    /// Shows `show` every sample of the families that are wanted: family, suffix of the name, labels as text, number.
+    pub(crate) fn visit(
+        &self,
+        wanted: impl Fn(&Family) -> bool,
+        mut show: impl FnMut(&'static Family, &str, &str, Value),
+    ) {
+        let _no_event = self.begin();
+        for entry in self.entries().into_iter().filter(|entry| wanted(entry.family)) {
+            let mut one = |suffix: &str, labels: &str, value: Value| show(entry.family, suffix, labels, value);
+            (entry.collect)(&mut Samples::new(entry.family, &mut one));
+        }
+    }
+
     /// Keeps events out until the guard is dropped, and takes in what was counted apart: from here on nothing that two
     /// families are made of changes.
     fn begin(&self) -> RwLockWriteGuard<'_, ()> {
