@@ -19,7 +19,7 @@ use artstore_tls::{
     ReloadTrigger, Reloader, SetupError, Trust, TrustFile, WatchedFile,
 };
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -111,12 +111,23 @@ pub(crate) async fn bind(address: &str) -> Result<TcpListener, Failure> {
     })
 }
 
-/// The address that a listener got.
+/// The address at which this machine reaches a listener.
 ///
 /// # Errors
 /// If the operating system does not say.
 pub(crate) fn address_of(listener: &TcpListener) -> Result<SocketAddr, Failure> {
-    listener.local_addr().map_err(|error| Failure::failed(format!("listener without an address: {error}")))
+    let failed = |error| Failure::failed(format!("listener without an address: {error}"));
+    listener.local_addr().map(reachable).map_err(failed)
+}
+
+/// Who listens on all addresses, as in a container, is reached at the loopback address; no certificate names 0.0.0.0.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    address
 }
 
 /// What every module stands on.
@@ -366,3 +377,17 @@ pub(crate) const INGESTER_AUDIENCES: [&str; 2] = [scope::AUDIENCE_ELEMENT, scope
 pub(crate) const ELEMENT_SCOPES: [&str; 1] = [scope::ELEMENTS_REPORT];
 /// Where an element's token is valid.
 pub(crate) const ELEMENT_AUDIENCES: [&str; 1] = [scope::AUDIENCE_ADMIN];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_on_all_addresses_is_reached_at_the_loopback_address() {
+        let told = |address: &str| reachable(address.parse().unwrap()).to_string();
+        assert_eq!(told("0.0.0.0:8020"), "127.0.0.1:8020");
+        assert_eq!(told("[::]:8020"), "[::1]:8020");
+        assert_eq!(told("127.0.0.2:1"), "127.0.0.2:1");
+        assert_eq!(told("[fe80::1]:1"), "[fe80::1]:1");
+    }
+}
