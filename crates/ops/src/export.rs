@@ -8,7 +8,8 @@ use crate::{alertmanager, dashboard, kubernetes, prometheus};
 pub fn documents() -> Vec<(&'static str, String)> {
     vec![
         ("alertmanager/alertmanager.yml", yaml(&[alertmanager::configuration()])),
-        ("grafana/artstore-auth-dashboard.json", format!("{:#}\n", dashboard::dashboard())),
+        ("grafana/artstore-auth-dashboard.json", format!("{:#}\n", dashboard::auth())),
+        ("grafana/artstore-ingest-dashboard.json", format!("{:#}\n", dashboard::ingest())),
         ("kubernetes/prometheusrule.yaml", yaml(&[kubernetes::prometheus_rule()])),
         ("kubernetes/servicemonitor.yaml", yaml(&kubernetes::service_monitors())),
         ("prometheus/artstore.rules.yml", yaml(&[prometheus::rules()])),

@@ -1,6 +1,7 @@
 //! What a plain Prometheus reads: its configuration and the rule file.
 
-use crate::rules::{Alert, DASHBOARD_UID, Group, JOBS, Record, groups};
+use crate::dashboard;
+use crate::rules::{Alert, Group, JOBS, Record, groups};
 use crate::yaml::Yaml;
 
 /// `prometheus.yml`: scrapes the operations listeners at their default ports, reads the rules, sends alerts to Alertmanager.
@@ -37,7 +38,7 @@ fn record(record: Record) -> Yaml {
 }
 
 fn alert(alert: Alert) -> Yaml {
-    let runbook = alert.runbook_url();
+    let (runbook, uid) = (alert.runbook_url(), dashboard::uid_of(alert.name));
     Yaml::from([
         ("alert", alert.name.into()),
         ("expr", alert.expr.into()),
@@ -49,7 +50,7 @@ fn alert(alert: Alert) -> Yaml {
                 ("summary", alert.summary.into()),
                 ("description", alert.description.into()),
                 ("runbook_url", runbook.into()),
-                ("dashboard_uid", DASHBOARD_UID.into()),
+                ("dashboard_uid", uid.into()),
             ]
             .into(),
         ),

@@ -24,6 +24,11 @@ pub(crate) fn buckets(family: &Family) -> Series {
     Series { name: format!("{}_bucket", family.name()), matchers: Vec::new() }
 }
 
+/// The series that a recording rule makes.
+pub(crate) fn recorded(name: &str) -> Series {
+    Series { name: name.to_owned(), matchers: Vec::new() }
+}
+
 impl Series {
     /// Those whose label has this value.
     pub(crate) fn with(mut self, label: &str, value: &str) -> Self {
@@ -75,12 +80,22 @@ pub(crate) fn sum_by(labels: &str, inner: &str) -> String {
 /// The share that `part` has in `whole`: both summed to the same labels *before* the division, since PromQL divides each
 /// series by the one with its own labels.
 pub(crate) fn share(labels: &str, part: &Series, whole: &Series, window: &str) -> String {
-    format!("{}\n/\n{}", sum_by(labels, &part.rate(window)), sum_by(labels, &whole.rate(window)))
+    ratio(labels, &part.rate(window), &whole.rate(window))
+}
+
+/// The same of what is a rate, or a size, already.
+pub(crate) fn ratio(labels: &str, part: &str, whole: &str) -> String {
+    format!("{}\n/\n{}", sum_by(labels, part), sum_by(labels, whole))
 }
 
 /// A quantile over the window, of all series together or by `labels` (each followed by a comma).
 pub(crate) fn quantile(q: &str, labels: &str, buckets: &Series, window: &str) -> String {
-    format!("histogram_quantile({q}, {})", sum_by(&format!("{labels}le"), &buckets.rate(window)))
+    quantile_of(q, labels, &buckets.rate(window))
+}
+
+/// The same of buckets that are rates already.
+pub(crate) fn quantile_of(q: &str, labels: &str, buckets: &str) -> String {
+    format!("histogram_quantile({q}, {})", sum_by(&format!("{labels}le"), buckets))
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub(super) struct Panel {
     pub(super) queries: Vec<(String, &'static str)>,
     /// Lines, by the beginning of their names, that have a unit of their own.
     pub(super) other_unit: Option<(&'static str, &'static str)>,
+    /// Whether the traces that a histogram names are drawn as points.
+    pub(super) exemplars: bool,
     /// The alerts about what it shows.
     pub(super) alerts: &'static [&'static str],
 }
@@ -42,6 +44,12 @@ pub(super) struct Panel {
 /// The data source that the dashboard's variable names.
 pub(super) fn datasource() -> Value {
     json!({"type": "prometheus", "uid": "${datasource}"})
+}
+
+/// A panel of lines with nothing to judge, in events a second.
+pub(super) fn lines(title: &'static str, description: &'static str, queries: Vec<(String, &'static str)>) -> Panel {
+    let (unit, thresholds, shape) = ("ops", Thresholds::None, Shape::Lines);
+    Panel { title, description, unit, thresholds, shape, queries, other_unit: None, exemplars: false, alerts: &[] }
 }
 
 impl Panel {
@@ -81,7 +89,13 @@ impl Panel {
             let mut target =
                 json!({"refId": letter.to_string(), "datasource": datasource(), "expr": expr, "legendFormat": legend});
             match self.shape {
-                Shape::Lines => target["range"] = json!(true),
+                Shape::Lines => {
+                    target["range"] = json!(true);
+                    // A recorded series has none.
+                    if self.exemplars && expr.contains("_bucket{") {
+                        target["exemplar"] = json!(true);
+                    }
+                }
                 Shape::Table => {
                     target["instant"] = json!(true);
                     target["format"] = json!("table");
@@ -124,7 +138,7 @@ impl Panel {
     fn overrides(&self) -> Vec<Value> {
         let with_unit = self.other_unit.map(|(name, unit)| {
             json!({
-                "matcher": {"id": "byRegexp", "options": format!("^{name}.*")},
+                "matcher": {"id": "byRegexp", "options": format!("^({name}).*")},
                 "properties": [{"id": "unit", "value": unit}, {"id": "custom.axisPlacement", "value": "right"}],
             })
         });

@@ -33,6 +33,7 @@ interface Target {
   expr: string;
   legendFormat: string;
   range?: boolean;
+  exemplar?: boolean;
   instant?: boolean;
   format?: 'table' | 'time_series';
 }

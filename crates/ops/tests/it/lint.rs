@@ -181,6 +181,11 @@ impl Lint {
 
 /// The labels of the series that a sound query gives.
 pub(crate) fn labels_of(query: &str) -> BTreeSet<String> {
+    shape_of(query).labels
+}
+
+/// What is known of the series that a sound query gives.
+pub(crate) fn shape_of(query: &str) -> Shape {
     let mut lint = Lint { catalogue: Catalogue::get(), findings: Vec::new() };
-    parse(query).ok().and_then(|expr| lint.walk(&expr)).unwrap_or_default().labels
+    parse(query).ok().and_then(|expr| lint.walk(&expr)).unwrap_or_default()
 }

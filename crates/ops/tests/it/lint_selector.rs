@@ -26,7 +26,8 @@ pub(crate) struct Shape {
 /// What a query may name.
 pub(crate) struct Catalogue {
     families: BTreeMap<&'static str, &'static Family>,
-    records: BTreeSet<&'static str>,
+    /// Names and expressions.
+    records: BTreeMap<&'static str, String>,
 }
 
 impl Catalogue {
@@ -35,7 +36,11 @@ impl Catalogue {
         static CATALOGUE: OnceLock<Catalogue> = OnceLock::new();
         CATALOGUE.get_or_init(|| Self {
             families: catalogue().iter().flat_map(|section| section.families).map(|f| (f.name(), *f)).collect(),
-            records: groups().iter().flat_map(|group| &group.records).map(|record| record.name).collect(),
+            records: groups()
+                .into_iter()
+                .flat_map(|group| group.records)
+                .map(|record| (record.name, record.expr))
+                .collect(),
         })
     }
 
@@ -44,15 +49,20 @@ impl Catalogue {
         let name = selector.name.as_deref().unwrap_or_default();
         let mut shape = Shape { families: BTreeSet::from([name.to_owned()]), ..Shape::default() };
         let Some((family, suffix)) = self.family(name) else {
-            let known = name == "up" || self.records.contains(name);
-            if !known {
+            let family = if name == "up" {
+                shape.labels = TARGET_LABELS.iter().map(|label| (*label).to_owned()).collect();
+                None
+            } else if let Some(expr) = self.records.get(name) {
+                let made = crate::lint::shape_of(expr);
+                shape.labels = made.labels;
+                made.families.first().and_then(|family| self.families.get(family.as_str())).copied()
+            } else {
                 findings.push(format!("no family {name:?}"));
-            }
-            // A recording rule sums over instances.
-            let labels = if name == "up" { &TARGET_LABELS[..] } else { &TARGET_LABELS[..1] };
-            shape.labels = labels.iter().map(|label| (*label).to_owned()).collect();
-            for matcher in selector.matchers.matchers.iter().filter(|_| known) {
-                check_matcher(name, matcher, labels, None, findings);
+                return shape;
+            };
+            let labels: Vec<&str> = shape.labels.iter().map(String::as_str).collect();
+            for matcher in &selector.matchers.matchers {
+                check_matcher(name, matcher, &labels, family, findings);
                 shape.pinned.insert((matcher.name.clone(), matcher.to_string()));
             }
             return shape;

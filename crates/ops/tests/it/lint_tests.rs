@@ -40,6 +40,10 @@ fn names_labels_values_and_bounds_that_do_not_exist_are_found() {
     assert_finds(r#"rate(auth_token_refresh_duration_seconds_bucket{le="1"}[5m])"#, "is not a bound");
     assert_finds("sum by (source) (rate(auth_errors_total[5m]))", "has no label source");
     assert_finds("up ==", "does not parse");
+    // A recorded series has the labels that its rule keeps, with its family's values.
+    assert_finds(r#"instance_status:auth_token_requests:rate1h{status="ok"}"#, r#"status is never "ok""#);
+    assert_finds(r#"sum by (error_type) (instance_status:auth_token_requests:rate1h)"#, "has no label error_type");
+    assert_finds(r#"job:auth_token_requests:failure_ratio5m{instance="a"}"#, "has no label instance");
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod documents;
 mod lint;
 mod lint_selector;
 mod lint_tests;
+mod linter;
+mod linter_rules;
 mod mutants;
 mod mutation;
 mod promtool;

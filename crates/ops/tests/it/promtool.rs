@@ -101,7 +101,10 @@ fn rendered(template: &str, firing: &Firing) -> String {
 /// What the exported rules carry besides their texts.
 fn links(alert: &Alert) -> Vec<(&'static str, String)> {
     let runbook = format!("https://github.com/artstore/ingester/blob/main/docs/runbooks/{}.md", alert.name);
-    vec![("runbook_url", runbook), ("dashboard_uid", "artstore-auth".to_owned())]
+    let about_files =
+        ["ArtstoreUploadFailures", "ArtstoreStorageNearlyFull", "ArtstoreOutboxLagging"].contains(&alert.name);
+    let dashboard = if about_files { "artstore-ingest" } else { "artstore-auth" };
+    vec![("runbook_url", runbook), ("dashboard_uid", dashboard.to_owned())]
 }
 
 #[test]

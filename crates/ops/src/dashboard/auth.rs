@@ -1,18 +1,16 @@
-//! What the dashboard shows. Windows are long where events are rare: one instance refreshes its token about twice an hour.
+//! What the dashboard `artstore-auth` shows. Windows are long where events are rare, and so recorded by rules: one instance refreshes
+//! its token about twice an hour.
 
-use super::panel::{Panel, Shape, Thresholds};
-use crate::promql::{Series, buckets, quantile, series, share, sum_by};
-use artstore_auth::metrics::{
-    ACQUISITION_DURATION, ERRORS, HIT_RATE, REFRESH, REFRESH_DURATION, REQUESTS, SOURCE, TTL, VALIDATION,
+use super::panel::{Panel, Shape, Thresholds, lines};
+use super::{STEP, of};
+use crate::promql::{Series, buckets, quantile, quantile_of, ratio, sum_by};
+use crate::rules::long::{
+    ACQUISITION_1H, EXCHANGE_1H, EXCHANGE_6H, EXCHANGES_1H, HANDSHAKE_15M, Long, REQUESTS_1H, REUSE_15M, SOURCE_15M,
 };
-use artstore_metrics::Family;
+use artstore_auth::metrics::{ACQUISITION_DURATION, ERRORS, HIT_RATE, REFRESH, TTL, VALIDATION};
 use artstore_tls::metrics::{
-    CERTIFICATE_EXPIRY, CERTIFICATE_VALIDATION, CIPHER_SUITE_USAGE, CONNECTION_REUSE, CONNECTIONS_ACTIVE,
-    HANDSHAKE_DURATION, HANDSHAKES, PROTOCOL_USAGE,
+    CERTIFICATE_EXPIRY, CERTIFICATE_VALIDATION, CIPHER_SUITE_USAGE, CONNECTIONS_ACTIVE, HANDSHAKES, PROTOCOL_USAGE,
 };
-
-/// As long as the distance between two points at least, so that no event falls between them.
-const STEP: &str = "$__rate_interval";
 
 /// Titles of rows, and their panels from left to right.
 pub(super) fn rows() -> Vec<(&'static str, Vec<Panel>)> {
@@ -25,18 +23,19 @@ pub(super) fn rows() -> Vec<(&'static str, Vec<Panel>)> {
     ]
 }
 
-/// The family's series of the chosen jobs and instances.
-fn of(family: &Family) -> Series {
-    series(family).chosen()
+/// What a recording rule made of the chosen jobs and instances.
+fn long(long: &Long) -> Series {
+    long.series().chosen()
 }
 
-fn lines(title: &'static str, description: &'static str, queries: Vec<(String, &'static str)>) -> Panel {
-    let (unit, thresholds, shape) = ("ops", Thresholds::None, Shape::Lines);
-    Panel { title, description, unit, thresholds, shape, queries, other_unit: None, alerts: &[] }
+/// The share of those whose label has this value.
+fn long_share(of: &Long, label: &str, value: &str) -> String {
+    let part = of.series().with(label, value).chosen();
+    ratio("job", &part.to_string(), &long(of).to_string())
 }
 
 fn success_ratio() -> Panel {
-    let ratio = share("job", &of(&REQUESTS).with("status", "success"), &of(&REQUESTS), "1h");
+    let ratio = long_share(&REQUESTS_1H, "status", "success");
     Panel {
         unit: "percentunit",
         thresholds: Thresholds::Low(0.95, 0.99),
@@ -62,7 +61,7 @@ fn errors() -> Panel {
 }
 
 fn hit_ratio() -> Panel {
-    let now = share("job", &of(&SOURCE).with("source", "cache"), &of(&SOURCE), "15m");
+    let now = long_share(&SOURCE_15M, "source", "cache");
     let since_start = format!("min by (job, instance) ({}) / 100", of(&HIT_RATE));
     Panel {
         unit: "percentunit",
@@ -104,23 +103,26 @@ fn refreshes() -> Panel {
 }
 
 fn acquisitions() -> Panel {
-    let at = |q| quantile(q, "", &buckets(&ACQUISITION_DURATION).chosen(), "1h");
+    let at = |q| quantile_of(q, "", &long(&ACQUISITION_1H).to_string());
+    let now = quantile("0.95", "", &buckets(&ACQUISITION_DURATION).chosen(), STEP);
     Panel {
         unit: "s",
         thresholds: Thresholds::High(0.5, 2.5),
+        exemplars: true,
         alerts: &["ArtstoreAdminModuleLatencySLO"],
         ..lines(
             "Acquisition duration",
             "Time from the start of an acquisition to token or failure, of the last hour. Fast failures flatter it: read it beside the success \
-             ratio.",
-            vec![(at("0.5"), "p50"), (at("0.95"), "p95"), (at("0.99"), "p99")],
+             ratio. `p95 now`, and the traces drawn as points, are of the moment alone.",
+            vec![(at("0.5"), "p50"), (at("0.95"), "p95"), (at("0.99"), "p99"), (now, "p95 now")],
         )
     }
 }
 
 fn exchanges() -> Panel {
-    let p95 = quantile("0.95", "", &buckets(&REFRESH_DURATION).chosen(), "6h");
-    let in_time = share("job", &buckets(&REFRESH_DURATION).with("le", "0.5").chosen(), &of(&REFRESH_DURATION), "1h");
+    let p95 = quantile_of("0.95", "", &long(&EXCHANGE_6H).to_string());
+    let fast = EXCHANGE_1H.series().with("le", "0.5").chosen();
+    let in_time = ratio("job", &fast.to_string(), &long(&EXCHANGES_1H).to_string());
     Panel {
         unit: "s",
         thresholds: Thresholds::High(0.5, 2.5),
@@ -136,7 +138,7 @@ fn exchanges() -> Panel {
 }
 
 fn handshake_durations() -> Panel {
-    let p95 = quantile("0.95", "protocol, ", &buckets(&HANDSHAKE_DURATION).chosen(), "15m");
+    let p95 = quantile_of("0.95", "protocol, ", &long(&HANDSHAKE_15M).to_string());
     Panel {
         unit: "s",
         thresholds: Thresholds::High(0.1, 0.5),
@@ -174,7 +176,7 @@ fn protocols() -> Panel {
 
 fn connections() -> Panel {
     let active = sum_by("protocol", &of(&CONNECTIONS_ACTIVE).to_string());
-    let reuse = share("job", &of(&CONNECTION_REUSE).with("reused", "true"), &of(&CONNECTION_REUSE), "15m");
+    let reuse = long_share(&REUSE_15M, "reused", "true");
     Panel {
         unit: "short",
         other_unit: Some(("reuse", "percentunit")),
