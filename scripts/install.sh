@@ -62,6 +62,7 @@ install_venv() {
   cp "$requirements" "$venv/installed.txt"
 }
 
+# Node.js itself, too: Debian's is older than what the packages are made for. It only runs npm.
 # No lock file: it would hold the address of whichever mirror it was made with. The packages are pinned by name and version.
 install_node_packages() {
   cmp -s "$node_packages" "$node_folder/installed.json" && return 0
@@ -88,7 +89,7 @@ check_tools() {
   cargo-deny --version
   promtool --version 2>&1 | head -1
   amtool --version 2>&1 | head -1
-  echo "node $(node --version)"
+  echo "node $("$node_folder/node_modules/.bin/node" --version)"
   weed version | head -1
   valgrind --version
   echo "testssl.sh $(dpkg-query -W -f '${Version}' testssl.sh 2>/dev/null || echo 'not from Debian')"

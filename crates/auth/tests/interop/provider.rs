@@ -5,7 +5,9 @@ use artstore_tls::dev::{DevCa, Leaf};
 use artstore_tls::{CertificateMetrics, Connector, ConnectorMetrics, ConnectorSettings, IdentityFiles};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// A running issuer. It ends when this is dropped.
 pub(crate) struct Provider {
@@ -28,18 +30,17 @@ impl Provider {
         let ca = DevCa::open(folder.path(), now).unwrap();
         ca.issue("server", &Leaf::server("issuer", now)).unwrap();
         let client = ca.issue("client", &Leaf::client("interop", now)).unwrap();
-        let mut process = Command::new("node")
+        let mut process = Command::new(modules.join(".bin/node"))
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/provider.mjs"))
             .args([&modules, &folder.path().to_owned()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("node does not start; scripts/test --install installs it");
-        let mut issuer = String::new();
-        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut issuer).unwrap();
-        let issuer = issuer.trim_end().to_owned();
-        assert!(issuer.starts_with("https://127.0.0.1:"), "the issuer did not start: {issuer:?}");
-        Self { process, issuer, folder, ca, client }
+        let issuer = first_line(process.stdout.take().unwrap());
+        let provider = Self { process, issuer, folder, ca, client };
+        assert!(provider.issuer.starts_with("https://127.0.0.1:"), "the issuer did not start: {:?}", provider.issuer);
+        provider
     }
 
     pub(crate) fn issuer(&self) -> &str {
@@ -59,6 +60,18 @@ impl Provider {
         let metrics = ConnectorMetrics::new(registry, &settings.policy, certificates);
         Connector::new(settings, metrics, clock).unwrap()
     }
+}
+
+/// What a process says first; nothing if it says nothing for a minute.
+fn first_line(output: ChildStdout) -> String {
+    let (said, line) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line).unwrap();
+        // Nobody listens any more after a minute.
+        let _ = said.send(line.trim_end().to_owned());
+    });
+    line.recv_timeout(Duration::from_secs(60)).unwrap_or_default()
 }
 
 impl Drop for Provider {

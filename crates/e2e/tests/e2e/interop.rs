@@ -24,7 +24,7 @@ fn node() -> (Command, PathBuf) {
     for package in ["openid-client", "oauth4webapi"] {
         assert!(modules.join(package).is_dir(), "{package} is missing: run scripts/test --install");
     }
-    (Command::new("node"), modules)
+    (Command::new(modules.join(".bin/node")), modules)
 }
 
 fn python() -> Command {

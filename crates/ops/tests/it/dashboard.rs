@@ -147,7 +147,8 @@ fn compile(dashboards: &[(String, Value)]) -> String {
     std::os::unix::fs::symlink(root().join(".node/node_modules"), folder.path().join("node_modules")).unwrap();
     let compiler = root().join(".node/node_modules/typescript/lib/tsc.js");
     assert!(compiler.exists(), "TypeScript is needed: run `scripts/test --install`");
-    run("node", &[compiler.to_str().unwrap(), "--pretty", "false", "--project", "."], folder.path()).1
+    let node = root().join(".node/node_modules/.bin/node");
+    run(node.to_str().unwrap(), &[compiler.to_str().unwrap(), "--pretty", "false", "--project", "."], folder.path()).1
 }
 
 #[test]
