@@ -95,6 +95,24 @@ pub(crate) struct Listeners {
     pub(crate) operations: TcpListener,
     /// Limits of the API's listener.
     pub(crate) settings: ServerSettings,
+    /// What stands before the API; only `up` puts something there, and only when faults are asked for.
+    pub(crate) before: Option<Before>,
+}
+
+/// Puts something in front of a module's router, once, before anything is served.
+pub(crate) struct Before(Box<dyn FnOnce(axum::Router) -> axum::Router + Send>);
+
+impl Before {
+    /// What this makes of the router.
+    pub(crate) fn new(wrap: impl FnOnce(axum::Router) -> axum::Router + Send + 'static) -> Self {
+        Self(Box::new(wrap))
+    }
+}
+
+impl std::fmt::Debug for Before {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Before").finish_non_exhaustive()
+    }
 }
 
 /// Binds an address.
@@ -274,7 +292,11 @@ impl Foundation {
         };
         let operations =
             Server::new(listeners.operations, operations, operations_settings, metrics.clone(), self.clock);
-        let mut main = Server::new(listeners.main, module.router, listeners.settings, metrics, self.clock);
+        let router = match listeners.before {
+            Some(before) => (before.0)(module.router),
+            None => module.router,
+        };
+        let mut main = Server::new(listeners.main, router, listeners.settings, metrics, self.clock);
         if let Some(acceptor) = self.acceptor {
             main = main.with_tls(acceptor);
         }

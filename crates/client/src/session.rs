@@ -65,6 +65,19 @@ impl Session {
         Ok(record)
     }
 
+    /// Deletes a temporary file.
+    ///
+    /// # Errors
+    /// See [`Error`]; a file that is not there is [`Error::Refused`] with `NOT_FOUND`.
+    pub async fn delete(&self, id: FileId) -> Result<(), Error> {
+        let path = format!("/api/v1/files/{id}");
+        let response = self.ask(Method::DELETE, &path, |builder| builder).await?;
+        if response.status() != StatusCode::NO_CONTENT {
+            return Err(self.refusal(self.url(&path), response).await);
+        }
+        Ok(())
+    }
+
     /// The absolute address of a path.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base.as_str())
@@ -85,9 +98,20 @@ impl Session {
         self.tokens.rejected(bearer.generation);
     }
 
-    /// A `GET`, repeated once with a new token after a 401. Any answer but that second 401 is handed back as it is.
+    /// A `GET`, as [`ask`](Self::ask).
     pub(crate) async fn get(
         &self,
+        path: &str,
+        headers: impl Fn(Builder) -> Builder + Send,
+    ) -> Result<Response<Body>, Error> {
+        self.ask(Method::GET, path, headers).await
+    }
+
+    /// A request without a body, repeated once with a new token after a 401. Any answer but that second 401 is handed back as
+    /// it is.
+    async fn ask(
+        &self,
+        method: Method,
         path: &str,
         headers: impl Fn(Builder) -> Builder + Send,
     ) -> Result<Response<Body>, Error> {
@@ -95,7 +119,7 @@ impl Session {
         loop {
             let bearer = self.bearer().await?;
             let builder = Request::builder()
-                .method(Method::GET)
+                .method(method.clone())
                 .uri(self.url(path))
                 .header(header::AUTHORIZATION, bearer.authorization.clone());
             let request = self.build(path, headers(builder), empty())?;
@@ -191,12 +215,13 @@ impl Session {
 
     /// Turns an answer that is no success into an error. A broken or foreign body still leaves the status.
     pub(crate) async fn refusal(&self, url: String, response: Response<Body>) -> Error {
-        let status = response.status().as_u16();
-        let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (parts, body) = response.into_parts();
+        let status = parts.status.as_u16();
+        let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let retry_after =
             text(header::RETRY_AFTER.as_str()).and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
         let request_id = text("x-request-id").filter(|id| id.len() <= 128);
-        let problem: Option<Problem> = match self.read_document(&url, response.into_body()).await {
+        let problem: Option<Problem> = match self.read_document(&url, body).await {
             Ok(bytes) => serde_json::from_slice(&bytes).ok(),
             Err(_) => None,
         };

@@ -245,6 +245,20 @@ impl Up {
     }
 }
 
+/// The options that name a listener.
+const FLAGS: [&str; 10] = [
+    "admin",
+    "element-edit",
+    "element-rw",
+    "element-spare",
+    "ingester",
+    "ops",
+    "admin-ops",
+    "element-edit-ops",
+    "element-rw-ops",
+    "element-spare-ops",
+];
+
 /// The data folder inside a test's folder.
 #[must_use]
 pub fn data_folder(folder: &Path) -> PathBuf {
@@ -256,9 +270,7 @@ pub fn data_folder(folder: &Path) -> PathBuf {
 pub fn command(folder: &Path, extra: &[String]) -> Command {
     let mut command = artstore();
     command.current_dir(folder).arg("up").arg("--data").arg(data_folder(folder));
-    for flag in
-        ["admin", "element-edit", "element-rw", "ingester", "ops", "admin-ops", "element-edit-ops", "element-rw-ops"]
-    {
+    for flag in FLAGS {
         command.args([format!("--{flag}"), "127.0.0.1:0".to_owned()]);
     }
     command.args(extra);

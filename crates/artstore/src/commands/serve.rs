@@ -244,6 +244,7 @@ async fn listeners(values: &Values) -> Result<Listeners, Failure> {
             drain_timeout: values.seconds("listen.drain_timeout"),
             ..default
         },
+        before: None,
     })
 }
 
