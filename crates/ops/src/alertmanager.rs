@@ -1,5 +1,6 @@
 //! `alertmanager.yml`: who hears of which alert, and which alerts say no more than another one does.
 
+use crate::profile::Profile;
 use crate::yaml::Yaml;
 
 /// While `cause` fires, the alerts `told` that agree with it in the labels `equal` are not sent.
@@ -34,13 +35,13 @@ const INHIBITIONS: [Inhibition; 4] = [
 ];
 
 /// The example: critical alerts by webhook and e-mail, warnings by e-mail, the watchdog to whoever counts its heartbeats.
-pub(crate) fn configuration() -> Yaml {
+pub(crate) fn configuration(profile: Profile) -> Yaml {
     Yaml::from([
         (
             "global",
             [("smtp_smarthost", "localhost:25".into()), ("smtp_from", "alertmanager@example.org".into())].into(),
         ),
-        ("route", route()),
+        ("route", route(profile)),
         ("inhibit_rules", INHIBITIONS.iter().map(inhibition).collect()),
         (
             "receivers",
@@ -56,21 +57,21 @@ pub(crate) fn configuration() -> Yaml {
 }
 
 /// Whatever no branch takes is a warning.
-fn route() -> Yaml {
-    let branch = |matcher: &str, receiver: &str, wait: &str, repeat: &str| {
+fn route(profile: Profile) -> Yaml {
+    let branch = |matcher: &str, receiver: &str, wait: &'static str, repeat: &'static str| {
         Yaml::from([
             ("matchers", Yaml::texts([matcher])),
             ("receiver", receiver.into()),
-            ("group_wait", wait.into()),
-            ("repeat_interval", repeat.into()),
+            ("group_wait", profile.interval(wait).into()),
+            ("repeat_interval", profile.interval(repeat).into()),
         ])
     };
     Yaml::from([
         ("receiver", "warning".into()),
         ("group_by", Yaml::texts(["alertname", "job"])),
-        ("group_wait", "30s".into()),
-        ("group_interval", "5m".into()),
-        ("repeat_interval", "12h".into()),
+        ("group_wait", profile.interval("30s").into()),
+        ("group_interval", profile.interval("5m").into()),
+        ("repeat_interval", profile.interval("12h").into()),
         (
             "routes",
             [

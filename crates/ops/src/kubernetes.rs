@@ -1,25 +1,26 @@
 //! What the Prometheus operator reads: the rules as a PrometheusRule, the targets as ServiceMonitors.
 
+use crate::profile::Profile;
 use crate::rules::JOBS;
 use crate::yaml::Yaml;
 
 /// `prometheusrule.yaml`: the same groups as the plain rule file.
-pub(crate) fn prometheus_rule() -> Yaml {
-    resource("PrometheusRule", "artstore", crate::prometheus::rules())
+pub(crate) fn prometheus_rule(profile: Profile) -> Yaml {
+    resource("PrometheusRule", "artstore", crate::prometheus::rules(profile))
 }
 
 /// `servicemonitor.yaml`: one for each job, since the rules know the modules by the label `job`. The Service of a module
 /// carries the label `app.kubernetes.io/name` with the job's name, and names the port of its operations listener `operations`.
-pub(crate) fn service_monitors() -> Vec<Yaml> {
-    JOBS.into_iter().map(|job| resource("ServiceMonitor", job, service_monitor(job))).collect()
+pub(crate) fn service_monitors(profile: Profile) -> Vec<Yaml> {
+    JOBS.into_iter().map(|job| resource("ServiceMonitor", job, service_monitor(job, profile))).collect()
 }
 
-fn service_monitor(job: &'static str) -> Yaml {
+fn service_monitor(job: &'static str, profile: Profile) -> Yaml {
     let relabeling = Yaml::from([("targetLabel", "job".into()), ("replacement", job.into())]);
     let endpoint = Yaml::from([
         ("port", "operations".into()),
         ("path", "/metrics".into()),
-        ("interval", "15s".into()),
+        ("interval", profile.interval("15s").into()),
         ("relabelings", Yaml::from_iter([relabeling])),
     ]);
     Yaml::from([

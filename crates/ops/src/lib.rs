@@ -6,6 +6,7 @@ mod catalogue;
 mod dashboard;
 mod export;
 mod kubernetes;
+mod profile;
 mod prometheus;
 mod promql;
 mod reference;
@@ -14,6 +15,7 @@ mod yaml;
 
 pub use build::{BUILD_INFO, register_build_info};
 pub use catalogue::{Section, catalogue};
-pub use export::documents;
+pub use export::{documents, documents_in};
+pub use profile::Profile;
 pub use reference::{as_json, as_markdown, as_table};
-pub use rules::{Alert, Group, JOBS, Record, Severity, groups};
+pub use rules::{Alert, Group, JOBS, Record, Severity, groups, groups_in};

@@ -1,18 +1,20 @@
 //! What a plain Prometheus reads: its configuration and the rule file.
 
 use crate::dashboard;
-use crate::rules::{Alert, Group, JOBS, Record, groups};
+use crate::profile::Profile;
+use crate::rules::{Alert, Group, JOBS, Record, groups_in};
 use crate::yaml::Yaml;
 
 /// `prometheus.yml`: scrapes the operations listeners at their default ports, reads the rules, sends alerts to Alertmanager.
-pub(crate) fn configuration() -> Yaml {
+pub(crate) fn configuration(profile: Profile) -> Yaml {
     let targets: [&[&str]; 3] = [&["127.0.0.1:9020"], &["127.0.0.1:9000"], &["127.0.0.1:9010", "127.0.0.1:9011"]];
     let job = |(name, targets): (&str, &[&str])| {
         Yaml::from([("job_name", name.into()), ("static_configs", static_targets(targets))])
     };
+    let interval = profile.interval("15s");
     let managers = [("static_configs", static_targets(&["127.0.0.1:9093"]))];
     Yaml::from([
-        ("global", [("scrape_interval", "15s".into()), ("evaluation_interval", "15s".into())].into()),
+        ("global", [("scrape_interval", interval.into()), ("evaluation_interval", interval.into())].into()),
         ("rule_files", Yaml::texts(["artstore.rules.yml"])),
         ("alerting", [("alertmanagers", [Yaml::from(managers)].into_iter().collect())].into()),
         ("scrape_configs", JOBS.into_iter().zip(targets).map(job).collect()),
@@ -24,8 +26,8 @@ fn static_targets(targets: &[&str]) -> Yaml {
 }
 
 /// The rule file; also the `spec` of a PrometheusRule.
-pub(crate) fn rules() -> Yaml {
-    Yaml::from([("groups", groups().into_iter().map(group).collect())])
+pub(crate) fn rules(profile: Profile) -> Yaml {
+    Yaml::from([("groups", groups_in(profile).into_iter().map(group).collect())])
 }
 
 fn group(group: Group) -> Yaml {

@@ -1,6 +1,7 @@
 //! `artstore metrics` and `artstore ops`: the catalogue of families, and the documents made from it.
 
 use crate::failure::Failure;
+use artstore_ops::Profile;
 use clap::{Args, Subcommand, ValueEnum};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -36,7 +37,28 @@ enum OpsCommand {
     Export {
         /// The folder; made if absent.
         dir: PathBuf,
+        /// True durations, or seconds instead of minutes and days, to see an alert come and go.
+        #[arg(long, value_enum, default_value = "production")]
+        profile: ProfileName,
     },
+}
+
+/// A profile's name on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ProfileName {
+    /// What operators run.
+    Production,
+    /// For trying alerts out: differs in durations and least numbers of events only.
+    Fast,
+}
+
+impl From<ProfileName> for Profile {
+    fn from(name: ProfileName) -> Self {
+        match name {
+            ProfileName::Production => Self::Production,
+            ProfileName::Fast => Self::Fast,
+        }
+    }
 }
 
 /// Prints the catalogue.
@@ -57,9 +79,9 @@ pub(crate) fn run(args: &MetricsArgs) -> Result<(), Failure> {
 /// # Errors
 /// A folder or file that cannot be written.
 pub(crate) fn run_ops(args: OpsArgs) -> Result<(), Failure> {
-    let OpsCommand::Export { dir } = args.command;
+    let OpsCommand::Export { dir, profile } = args.command;
     let write = || {
-        artstore_ops::documents().iter().try_for_each(|(name, text)| {
+        artstore_ops::documents_in(profile.into()).iter().try_for_each(|(name, text)| {
             let path = dir.join(name);
             path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
             std::fs::write(path, text)

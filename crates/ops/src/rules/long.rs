@@ -2,6 +2,7 @@
 //! for events that come twice an hour.
 
 use super::{Group, Record};
+use crate::profile::Profile;
 use crate::promql::{Series, buckets, recorded, series, sum_by};
 use artstore_auth::metrics::{ACQUISITION_DURATION, REFRESH_DURATION, REQUESTS, SOURCE};
 use artstore_tls::metrics::{CONNECTION_REUSE, HANDSHAKE_DURATION};
@@ -89,14 +90,15 @@ impl Long {
         recorded(self.name)
     }
 
-    fn record(&self) -> Record {
+    fn record(&self, profile: Profile) -> Record {
         let labels: Vec<&str> = ["job", "instance"].iter().chain(self.labels).copied().collect();
-        Record { name: self.name, expr: sum_by(&labels.join(", "), &(self.of)().rate(self.window)) }
+        Record { name: self.name, expr: sum_by(&labels.join(", "), &(self.of)().rate(profile.window(self.window))) }
     }
 }
 
-pub(super) fn group() -> Group {
-    Group { name: "artstore-dashboards", records: ALL.iter().map(Long::record).collect(), alerts: Vec::new() }
+pub(super) fn group(profile: Profile) -> Group {
+    let records = ALL.iter().map(|long| long.record(profile)).collect();
+    Group { name: "artstore-dashboards", records, alerts: Vec::new() }
 }
 
 #[cfg(test)]
@@ -116,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_record_keeps_job_and_instance_so_that_a_dashboard_can_choose() {
-        let record = REQUESTS_1H.record();
+        let record = REQUESTS_1H.record(Profile::Production);
         assert_eq!(record.name, "instance_status:auth_token_requests:rate1h");
         assert_eq!(record.expr, "sum by (job, instance, status) (rate(auth_token_requests_total[1h]))");
     }

@@ -6,6 +6,8 @@ mod storage;
 mod tls;
 mod watchdog;
 
+use crate::profile::Profile;
+
 /// The jobs under which the modules are scraped.
 pub const JOBS: [&str; 3] = [INGESTER_JOB, "artstore-admin", "artstore-element"];
 pub(crate) const INGESTER_JOB: &str = "artstore-ingester";
@@ -83,10 +85,22 @@ pub struct Group {
     pub alerts: Vec<Alert>,
 }
 
-/// All rules.
+/// All rules, with true durations.
 #[must_use]
 pub fn groups() -> Vec<Group> {
-    vec![auth::group(), tls::group(), storage::group(), watchdog::group(), long::group()]
+    groups_in(Profile::Production)
+}
+
+/// All rules, with the durations of a profile.
+#[must_use]
+pub fn groups_in(profile: Profile) -> Vec<Group> {
+    vec![
+        auth::group(profile),
+        tls::group(profile),
+        storage::group(profile),
+        watchdog::group(profile),
+        long::group(profile),
+    ]
 }
 
 #[cfg(test)]

@@ -14,5 +14,6 @@ mod linter;
 mod linter_rules;
 mod mutants;
 mod mutation;
+mod profile;
 mod promtool;
 mod worked;
