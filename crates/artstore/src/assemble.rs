@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::rotation::Rotation;
 use artstore_api::scope;
 use artstore_auth::{
-    AdminInstance, Algorithm, AuthMetrics, AuthService, AuthSettings, ClientAuthentication, Discovery,
+    AdminInstance, Algorithm, AuthMetrics, AuthService, AuthSettings, Backoff, ClientAuthentication, Discovery,
     DiscoverySettings, ExpectedClaims, JwksSource, TokenEndpoint, TokenVerifier, VerifierSettings, http_transport,
 };
 use artstore_http::{
@@ -84,6 +84,8 @@ pub(crate) struct AuthPlan {
     pub(crate) discovery: bool,
     /// Longest token request.
     pub(crate) timeout: Duration,
+    /// How long the issuer is left alone after a failure.
+    pub(crate) backoff: Backoff,
 }
 
 /// The two listeners of a module.
@@ -257,6 +259,7 @@ impl Foundation {
         let mut settings = AuthSettings::new(&plan.client_id, plan.authentication.clone(), instances.clone());
         settings.scope = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         settings.timeout = plan.timeout;
+        settings.backoff = plan.backoff;
         settings.expected = Some(ExpectedClaims {
             issuer: plan.issuer.clone(),
             audiences: audiences.iter().map(|audience| (*audience).to_owned()).collect(),

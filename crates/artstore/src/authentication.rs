@@ -3,7 +3,7 @@
 use crate::assemble::AuthPlan;
 use crate::config::Values;
 use crate::failure::Failure;
-use artstore_auth::{AssertionAudience, ClientAuthentication, PrivateKeyJwt, SecretSource};
+use artstore_auth::{AssertionAudience, Backoff, ClientAuthentication, PrivateKeyJwt, SecretSource};
 
 /// The words of `auth.method`.
 pub(crate) const METHODS: &[&str] =
@@ -27,6 +27,7 @@ pub(crate) fn plan(values: &Values) -> Result<AuthPlan, Failure> {
         client_id: values.text_or_empty("auth.client_id"),
         discovery: values.flag("auth.discovery"),
         timeout: values.seconds("auth.timeout"),
+        backoff: Backoff::default(),
     })
 }
 

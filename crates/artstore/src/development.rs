@@ -1,7 +1,7 @@
 //! The development CA and its certificates: made on first start, renewed when they have less than 30 days left.
 
 use crate::failure::Failure;
-use artstore_metrics::{Clock as _, SystemClock};
+use artstore_metrics::{Clock as _, SystemClock, UnixTime};
 use artstore_tls::IdentityFiles;
 use artstore_tls::dev::{DevCa, DevCaError, LOCAL_NAMES, Leaf};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,14 @@ pub(crate) struct Certificates {
     pub(crate) client: IdentityFiles,
 }
 
+/// The file name of the certificate that modules show when they connect.
+pub(crate) const MODULE: &str = "module";
+
+/// That certificate.
+pub(crate) fn module_leaf(now: UnixTime) -> Leaf {
+    Leaf::client("ArtStore development module", now)
+}
+
 /// Makes, or finds again, the certificates in `dir`. `names` are further names of the server certificate.
 ///
 /// # Errors
@@ -32,7 +40,7 @@ pub(crate) fn certificates(dir: &Path, names: &[String]) -> Result<Certificates,
         let server = Leaf::server("ArtStore development server", now).names(&server_names);
         Ok::<_, DevCaError>(Certificates {
             server: ca.keep("server", &server, now)?,
-            module: ca.keep("module", &Leaf::client("ArtStore development module", now), now)?,
+            module: ca.keep(MODULE, &module_leaf(now), now)?,
             client: ca.keep("client", &Leaf::client("ArtStore development client", now), now)?,
             ca: ca.ca_file().to_owned(),
         })

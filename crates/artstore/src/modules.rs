@@ -9,21 +9,25 @@ use artstore_admin::{Admin, AdminSettings};
 use artstore_api::scope;
 use artstore_element::{Element, ElementDeps, ElementSettings};
 use artstore_ingester::{Ingester, IngesterDeps, IngesterSettings};
+use artstore_metrics::Clock;
 use std::sync::Arc;
 
-/// Opens the Admin Module.
+/// Opens the Admin Module, on this clock.
 ///
 /// # Errors
 /// A database, a folder or a certificate that cannot be used.
-pub(crate) async fn open_admin(settings: AdminSettings, tls: Option<&TlsPlan>) -> Result<(Admin, Foundation), Failure> {
+pub(crate) async fn open_admin<C: Clock>(
+    settings: AdminSettings,
+    tls: Option<&TlsPlan>,
+    clock: C,
+) -> Result<(Admin<C>, Foundation), Failure> {
     let foundation = Foundation::new("admin", tls)?;
-    let admin =
-        Admin::open(settings, &foundation.registry, foundation.clock).await.map_err(|e| cannot_open("admin", &e))?;
+    let admin = Admin::open(settings, &foundation.registry, clock).await.map_err(|e| cannot_open("admin", &e))?;
     Ok((admin, foundation))
 }
 
 /// Starts the Admin Module.
-pub(crate) fn start_admin(admin: Admin, foundation: Foundation, listeners: Listeners) -> Running {
+pub(crate) fn start_admin<C: Clock>(admin: Admin<C>, foundation: Foundation, listeners: Listeners) -> Running {
     let (router, health) = (admin.router(), admin.health());
     let background = Box::new(|shutdown| Box::pin(async move { admin.run_background(shutdown).await }) as _);
     foundation.start(ModuleParts { router, health, background }, listeners)

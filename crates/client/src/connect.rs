@@ -6,8 +6,8 @@ use crate::settings::{BaseUrl, Limits};
 use crate::token::{Bearer, TokenError, TokenSource};
 use crate::wire::BoxFuture;
 use artstore_auth::{
-    AccessToken, AdminInstance, AuthError, AuthErrorType, AuthMetrics, AuthService, AuthSettings, SecretSource,
-    http_transport,
+    AccessToken, AdminInstance, AuthError, AuthErrorType, AuthMetrics, AuthService, AuthSettings, Backoff,
+    SecretSource, http_transport,
 };
 use artstore_http::{Client, ClientSettings, HttpClientMetrics};
 use artstore_metrics::{Clock, LabelValue as _, Registry, SystemClock, UnixTime};
@@ -81,6 +81,14 @@ impl Connection {
     pub fn open(settings: ConnectSettings) -> Result<Self, ConnectError> {
         Self::open_with(settings, &Registry::new(), SystemClock::new())
     }
+
+    /// As [`Connection::open`], with these pauses after a token could not be had.
+    ///
+    /// # Errors
+    /// If a file or a setting cannot be used.
+    pub fn open_pausing(settings: ConnectSettings, backoff: Backoff) -> Result<Self, ConnectError> {
+        Self::build(settings, backoff, &Registry::new(), SystemClock::new())
+    }
 }
 
 impl<C: Clock> Connection<C> {
@@ -89,11 +97,15 @@ impl<C: Clock> Connection<C> {
     /// # Errors
     /// If a file or a setting cannot be used.
     pub fn open_with(settings: ConnectSettings, registry: &Registry, clock: C) -> Result<Self, ConnectError> {
+        Self::build(settings, Backoff::default(), registry, clock)
+    }
+
+    fn build(settings: ConnectSettings, backoff: Backoff, registry: &Registry, clock: C) -> Result<Self, ConnectError> {
         let connector = connector(&settings, registry, &clock)?;
         // A session has its own limit for a stalled body, and says so in its own words.
         let client_settings = ClientSettings { read_timeout: LONGEST_STALL, ..ClientSettings::default() };
         let client = Client::new(client_settings, connector, HttpClientMetrics::new(registry), clock.clone());
-        let auth = auth(settings, &client, registry, &clock)?;
+        let auth = auth(settings, backoff, &client, registry, &clock)?;
         Ok(Self { client, auth, clock })
     }
 
@@ -136,6 +148,7 @@ fn connector<C: Clock>(
 
 fn auth<C: Clock>(
     settings: ConnectSettings,
+    backoff: Backoff,
     client: &Client<C>,
     registry: &Registry,
     clock: &C,
@@ -149,6 +162,7 @@ fn auth<C: Clock>(
     let metrics = AuthMetrics::new(registry, &instances, clock.clone());
     let mut auth = AuthSettings::new(settings.client_id, settings.secret, instances);
     auth.scope = settings.scope;
+    auth.backoff = backoff;
     let transport = http_transport(client.clone());
     AuthService::new(auth, transport, metrics, clock.clone()).map_err(|error| wrong(error.to_string()))
 }

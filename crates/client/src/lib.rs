@@ -48,7 +48,7 @@ mod token;
 mod upload;
 mod wire;
 
-pub use artstore_auth::SecretSource;
+pub use artstore_auth::{Backoff, SecretSource};
 pub use connect::{AccessTokenText, ConnectError, ConnectSettings, Connection};
 pub use digest::{Digest, InvalidDigest};
 pub use download::{DownloadOptions, Downloaded, Downloader, Overwrite, Target};

@@ -14,6 +14,7 @@ use artstore_auth::Algorithm;
 use artstore_element::{ElementSettings, S3Settings, StoreSettings};
 use artstore_http::ServerSettings;
 use artstore_ingester::IngesterSettings;
+use artstore_metrics::SystemClock;
 use artstore_tls::{AllowedClients, CrlFiles, IdentityFiles, Policy, Protocol, TrustFile};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -127,7 +128,7 @@ pub(crate) fn admin_settings(values: &Values) -> Result<AdminSettings, Failure> 
 
 async fn admin(values: &Values) -> Result<Running, Failure> {
     let tls = tls_plan(values, false, false)?;
-    let (admin, foundation) = open_admin(admin_settings(values)?, tls.as_ref()).await?;
+    let (admin, foundation) = open_admin(admin_settings(values)?, tls.as_ref(), SystemClock::new()).await?;
     Ok(start_admin(admin, foundation, listeners(values).await?))
 }
 

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use artstore_admin::{AccountError, Admin};
 use artstore_api::account::ChangeAccount;
 use artstore_api::scope;
+use artstore_metrics::Clock;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 
@@ -19,8 +20,8 @@ pub(super) const CLIENT: &str = "artstore-client";
 ///
 /// # Errors
 /// An account that cannot be made, or secrets that cannot be kept.
-pub(super) async fn accounts(
-    admin: &Admin,
+pub(super) async fn accounts<C: Clock>(
+    admin: &Admin<C>,
     data: &DataDir,
     spare: bool,
 ) -> Result<BTreeMap<String, SecretString>, Failure> {

@@ -12,7 +12,7 @@ mod traffic;
 pub(crate) use args::UpArgs;
 
 use crate::assemble::Running;
-use crate::development::{Certificates, certificates};
+use crate::development::certificates;
 use crate::failure::Failure;
 use crate::file_limit;
 use crate::logging;
@@ -21,12 +21,12 @@ use accounts::CLIENT;
 use announce::{announce, variables};
 use artstore_http::Status;
 use data::DataDir;
-use fault::{Fault, Present, Switch};
-use secrecy::SecretString;
-use sockets::{Sockets, Urls};
-use start::{Started, start};
+use fault::{Fault, FaultFiles, Hands, Present, Switch};
+use sockets::Sockets;
+use start::{ARMED_CAPACITY_BYTES, Armed, Started, backoff, start};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -55,10 +55,13 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     let sockets = Sockets::bind(&args).await?;
     let urls = sockets.urls()?;
     let switch = args.fault.map(|_| Switch::new(data.join(fault::FILE)));
-    let present = switch.as_ref().map(Switch::present);
-    let Started { modules, secret } = start(&args, &data, &certificates, sockets, &urls, present.as_ref()).await?;
+    let armed = switch.as_ref().map(|switch| arm(switch, &data)).transpose()?;
+    let Started { modules, secret } = start(&args, &data, &certificates, sockets, &urls, armed.as_ref()).await?;
     signals.reload_on_hangup(modules.iter().filter_map(Running::reload_trigger).collect());
-    let _renewal = AbortOnDropHandle::new(tokio::spawn(renew(data.join("tls"), present)));
+    let _renewal = AbortOnDropHandle::new(tokio::spawn(renew(
+        data.join("tls"),
+        armed.as_ref().map(|armed| armed.present.clone()),
+    )));
     let signal = tokio::select! {
         ready = until_ready(&modules) => match ready {
             Ok(()) => None,
@@ -74,7 +77,15 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
         None => {
             let file = data.write_env_file(&variables(&urls, &certificates, &secret))?;
             announce(&args, &urls, &data, &file)?;
-            let demonstration = Demonstration::start(&args, &urls, &certificates, &secret, switch)?;
+            let way = traffic::Way {
+                admin: &urls.admin,
+                ingester: &urls.ingester,
+                certificates: &certificates,
+                client_id: CLIENT,
+                secret,
+                backoff: backoff(armed.is_some()),
+            };
+            let demonstration = Demonstration::start(&args, &way, switch.zip(armed))?;
             let signal = signals.wait().await;
             demonstration.stop().await;
             signal
@@ -85,6 +96,11 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     stop(modules).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Makes what exists only while faults are armed.
+fn arm(switch: &Switch, data: &DataDir) -> Result<Armed, Failure> {
+    Ok(Armed { present: switch.present(), files: Arc::new(FaultFiles::healthy(data.join("tls"))?) })
 }
 
 /// Renews the development certificates, also of a process that runs for months; the modules take them in use. What a fault
@@ -115,25 +131,16 @@ impl Demonstration {
     ///
     /// # Errors
     /// A certificate that the traffic cannot use.
-    fn start(
-        args: &UpArgs,
-        urls: &Urls,
-        certificates: &Certificates,
-        secret: &SecretString,
-        switch: Option<Switch>,
-    ) -> Result<Self, Failure> {
+    fn start(args: &UpArgs, way: &traffic::Way<'_>, faults: Option<(Switch, Armed)>) -> Result<Self, Failure> {
         let (rate, shutdown) = (args.demo_rate(), CancellationToken::new());
-        let plan = traffic::Plan {
-            rate,
-            admin: &urls.admin,
-            ingester: &urls.ingester,
-            certificates,
-            client_id: CLIENT,
-            secret: secret.clone(),
-        };
-        let traffic = (rate > 0.0).then(|| Traffic::start(&plan)).transpose()?;
-        let first = args.fault.unwrap_or(Fault::None);
-        let fault = switch.map(|switch| tokio::spawn(switch.run(first, shutdown.clone())));
+        let traffic = if rate > 0.0 { Some(Traffic::start(way.session()?, rate)) } else { None };
+        let mut fault = None;
+        if let Some((switch, armed)) = faults {
+            let capacity = args.element_capacity_bytes.unwrap_or(ARMED_CAPACITY_BYTES);
+            let switch = switch.with_hands(Hands::new(armed.files, way.session()?, capacity));
+            let first = args.fault.unwrap_or(Fault::None);
+            fault = Some(tokio::spawn(switch.run(first, shutdown.clone())));
+        }
         Ok(Self { traffic, fault, shutdown })
     }
 

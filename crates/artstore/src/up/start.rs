@@ -3,7 +3,7 @@
 use super::accounts::{CLIENT, ELEMENT_EDIT, ELEMENT_RW, ELEMENT_SPARE, INGESTER, accounts};
 use super::args::UpArgs;
 use super::data::DataDir;
-use super::fault::{Present, before_admin, before_element};
+use super::fault::{FaultFiles, Present, UpClock, before_admin, before_element};
 use super::sockets::{Sockets, Urls};
 use super::until_ready;
 use crate::assemble::{AuthPlan, Listeners, Running, TlsPlan};
@@ -12,17 +12,34 @@ use crate::failure::Failure;
 use crate::modules::{open_admin, start_admin, start_element, start_ingester};
 use artstore_admin::AdminSettings;
 use artstore_api::element::ElementMode;
-use artstore_auth::SecretSource;
+use artstore_auth::{Backoff, SecretSource};
 use artstore_element::{ElementSettings, StoreSettings};
 use artstore_ingester::IngesterSettings;
 use artstore_tls::{Policy, RELOAD_INTERVAL, TrustFile};
 use secrecy::SecretString;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often files are looked at while faults are armed.
 const ARMED_RELOAD_INTERVAL: Duration = Duration::from_millis(200);
 /// What each element holds at most while faults are armed: little enough to be filled in a moment.
-const ARMED_CAPACITY_BYTES: u64 = 64 << 20;
+pub(super) const ARMED_CAPACITY_BYTES: u64 = 64 << 20;
+/// How long a module waits for a token while faults are armed.
+const ARMED_AUTH_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often an element reports itself while faults are armed, and waits at most after a report that failed.
+const ARMED_HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// How long Admin is left alone after a token could not be had; while faults are armed, not so long that a repair is not seen.
+pub(super) fn backoff(armed: bool) -> Backoff {
+    let usual = Backoff::default();
+    if armed { Backoff { floor: Duration::from_millis(200), cap: Duration::from_secs(3), ..usual } } else { usual }
+}
+
+/// What the modules need to know of faults.
+pub(super) struct Armed {
+    pub(super) present: Present,
+    pub(super) files: Arc<FaultFiles>,
+}
 
 /// All modules, and the secret of the client's account.
 pub(super) struct Started {
@@ -30,7 +47,7 @@ pub(super) struct Started {
     pub(super) secret: SecretString,
 }
 
-/// Starts Admin, the elements and the Ingester, in this order; `present` is there if faults are armed.
+/// Starts Admin, the elements and the Ingester, in this order; `armed` is there if faults may come.
 ///
 /// # Errors
 /// A certificate, a store or an account that cannot be used.
@@ -40,12 +57,14 @@ pub(super) async fn start(
     certificates: &Certificates,
     sockets: Sockets,
     urls: &Urls,
-    present: Option<&Present>,
+    armed: Option<&Armed>,
 ) -> Result<Started, Failure> {
-    let tls = |connects, needed| tls_plan(certificates, present.is_some(), connects, needed);
+    let present = armed.map(|armed| &armed.present);
+    let tls = |connects, needed| tls_plan(certificates, armed, connects, needed);
     let mut admin_settings = AdminSettings::new(&data.join("admin"), &urls.admin);
     admin_settings.token_lifetime = args.token_lifetime();
-    let (admin, foundation) = open_admin(admin_settings, Some(&tls(false, false))).await?;
+    let (admin, foundation) =
+        open_admin(admin_settings, Some(&tls(false, false)), UpClock::new(present.cloned())).await?;
     let secrets = accounts(&admin, data, urls.element_spare.is_some()).await?;
     let secret = |account: &str| secrets.get(account).cloned().unwrap_or_default();
     let listeners = Listeners { before: present.map(before_admin), ..sockets.admin };
@@ -57,7 +76,8 @@ pub(super) async fn start(
         client_id: account.to_owned(),
         authentication: SecretSource::Inline(secret(account)).into(),
         discovery: false,
-        timeout: Duration::from_secs(10),
+        timeout: if armed.is_some() { ARMED_AUTH_TIMEOUT } else { Duration::from_secs(10) },
+        backoff: backoff(armed.is_some()),
     };
     let armed_capacity = present.map(|_| ARMED_CAPACITY_BYTES);
     let capacity = args.element_capacity_bytes.or(armed_capacity);
@@ -71,11 +91,19 @@ pub(super) async fn start(
         elements.push(("element-spare", ElementMode::Edit, ELEMENT_SPARE, url, listeners, half));
     }
     for (name, mode, account, url, listeners, capacity) in elements {
-        let listeners = Listeners { before: present.map(before_element), ..listeners };
+        let first = name == "element-edit";
+        let listeners = Listeners { before: present.map(|present| before_element(present, first)), ..listeners };
+        let mut plan = tls(true, true);
+        if let (Some(armed), true) = (armed, first) {
+            plan.server = armed.files.element.clone();
+        }
         let mut settings = ElementSettings::new(name, mode, url, StoreSettings::Folder { dir: data.join(name) });
         settings.max_file_bytes = args.max_file_bytes;
         settings.capacity_limit = capacity;
-        modules.push(start_element(name, settings, Some(&tls(true, true)), &auth(account), listeners).await?);
+        if armed.is_some() {
+            settings.heartbeat = ARMED_HEARTBEAT;
+        }
+        modules.push(start_element(name, settings, Some(&plan), &auth(account), listeners).await?);
     }
 
     // From a start on other ports the index remembers the old addresses: the Ingester reads the list once it has the new.
@@ -88,7 +116,12 @@ pub(super) async fn start(
 }
 
 /// The certificates of a module and how it uses them.
-fn tls_plan(certificates: &Certificates, armed: bool, connects: bool, clients_need_certificate: bool) -> TlsPlan {
+fn tls_plan(
+    certificates: &Certificates,
+    armed: Option<&Armed>,
+    connects: bool,
+    clients_need_certificate: bool,
+) -> TlsPlan {
     TlsPlan {
         server: certificates.server.clone(),
         client: connects.then(|| certificates.module.clone()),
@@ -96,8 +129,8 @@ fn tls_plan(certificates: &Certificates, armed: bool, connects: bool, clients_ne
         policy: Policy::default(),
         allowed_clients: None,
         handshake_timeout: Duration::from_secs(10),
-        crl_files: Vec::new(),
-        reload_interval: if armed { ARMED_RELOAD_INTERVAL } else { RELOAD_INTERVAL },
+        crl_files: armed.map(|armed| armed.files.crl.clone()).into_iter().collect(),
+        reload_interval: if armed.is_some() { ARMED_RELOAD_INTERVAL } else { RELOAD_INTERVAL },
         clients_need_certificate,
         danger_accept_any_server: false,
     }

@@ -5,7 +5,8 @@ use crate::failure::Failure;
 use artstore_api::file::RetentionPolicy;
 use artstore_api::{Code, FileId};
 use artstore_client::{
-    BaseUrl, ConnectSettings, Connection, Digest, Error, Known, Limits, SecretSource, Session, Upload, Uploader,
+    Backoff, BaseUrl, ConnectSettings, Connection, Digest, Error, Known, Limits, SecretSource, Session, Upload,
+    Uploader,
 };
 use artstore_metrics::{Clock as _, Monotonic, SystemClock};
 use secrecy::SecretString;
@@ -30,32 +31,32 @@ const QUIET: Duration = Duration::from_secs(10);
 const LAST_ONES: Duration = Duration::from_secs(2);
 
 /// Where the traffic goes and as whom.
-pub(super) struct Plan<'a> {
-    pub(super) rate: f64,
+pub(super) struct Way<'a> {
     pub(super) admin: &'a str,
     pub(super) ingester: &'a str,
     pub(super) certificates: &'a Certificates,
     pub(super) client_id: &'a str,
     pub(super) secret: SecretString,
+    pub(super) backoff: Backoff,
 }
 
-impl Plan<'_> {
+impl Way<'_> {
     /// A session of the client's account.
     ///
     /// # Errors
     /// A certificate or an address that cannot be used.
-    fn session(&self) -> Result<Session, Failure> {
+    pub(super) fn session(&self) -> Result<Session, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::failed(format!("demo traffic: {error}"));
         let client = &self.certificates.client;
-        let connection = Connection::open(ConnectSettings {
+        let settings = ConnectSettings {
             admin: vec![BaseUrl::parse(self.admin).map_err(|error| failed(&error))?],
             ca_cert: Some(self.certificates.ca.clone()),
             identity: Some((client.cert.clone(), client.key.clone())),
             client_id: self.client_id.to_owned(),
             secret: SecretSource::Inline(self.secret.clone()),
             scope: Vec::new(),
-        });
-        let connection = connection.map_err(|error| failed(&error))?;
+        };
+        let connection = Connection::open_pausing(settings, self.backoff).map_err(|error| failed(&error))?;
         let base = BaseUrl::parse(self.ingester).map_err(|error| failed(&error))?;
         // What fails is told and followed by the next one.
         let limits = Limits { attempts: 1, ..Limits::default() };
@@ -70,17 +71,13 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// Starts it.
-    ///
-    /// # Errors
-    /// A certificate or an address that cannot be used.
-    pub(super) fn start(plan: &Plan<'_>) -> Result<Self, Failure> {
-        let session = plan.session()?;
+    /// Starts it, at so many uploads a second.
+    pub(super) fn start(session: Session, rate: f64) -> Self {
         let shutdown = CancellationToken::new();
         let (stored, older) = mpsc::channel(WAITING);
-        let uploads = upload(Uploader::new(session.clone()), plan.rate, stored, shutdown.clone());
+        let uploads = upload(Uploader::new(session.clone()), rate, stored, shutdown.clone());
         let tasks = [tokio::spawn(uploads), tokio::spawn(delete(session, older, shutdown.clone()))];
-        Ok(Self { shutdown, tasks })
+        Self { shutdown, tasks }
     }
 
     /// Ends it; what is under way gets a moment.

@@ -1,11 +1,19 @@
 //! Faults that `artstore up` makes on demand, one at a time: what each breaks, and how it begins and ends.
 //!
-//! What answers differently while a fault is present stands in layers in front of the modules' routers ([`layers`]). They exist
-//! only with `--fault`.
+//! What answers differently while a fault is present stands in layers in front of the modules' routers ([`layers`]); what lies
+//! in files is written as an operator's mistake would write it ([`files`]); Admin's clock is wrong ([`clock`]). Layers and files
+//! exist only with `--fault`.
 
+mod clock;
+mod files;
+mod hands;
 mod layers;
 mod switch;
+mod tokens;
 
+pub(super) use clock::UpClock;
+pub(super) use files::FaultFiles;
+pub(super) use hands::Hands;
 pub(super) use layers::{before_admin, before_element};
 pub(super) use switch::{Present, Switch};
 
@@ -26,8 +34,37 @@ pub(crate) enum Fault {
     Admin500,
     /// The token endpoint answers 200 after a second: ArtstoreAdminModuleLatencySLO
     AdminSlow,
+    /// Admin takes requests and does not answer: ArtstoreAuthHighErrorRate, ArtstoreAdminModuleLatencySLO
+    AdminHung,
+    /// One element shows a certificate of an authority that nobody trusts: ArtstoreTlsHandshakeFailures
+    #[value(name = "element-foreign-ca")]
+    ElementForeignCa,
+    /// The modules' client certificate has 5 days left: ArtstoreTlsCertificateExpiryCritical
+    #[value(name = "certificate-5-days")]
+    Certificate5Days,
+    /// The modules' client certificate has 20 days left: ArtstoreTlsCertificateExpiringSoon
+    #[value(name = "certificate-20-days")]
+    Certificate20Days,
+    /// The certificate of one element expires while in use: ArtstoreTlsCertificateExpiryCritical, ArtstoreTlsHandshakeFailures
+    CertificateExpired,
     /// The elements close the connection after each answer: ArtstoreTlsLowConnectionReuse
     PeerCloses,
+    /// Each element refuses each token once: ArtstoreAuthLowCacheHitRate
+    ElementRejectsTokenOnce,
+    /// Admin's clock is an hour ahead, so that nobody takes its tokens: ArtstoreAuthHighErrorRate, then ArtstoreUploadFailures
+    WrongClock,
+    /// A large file leaves one element less than a tenth of its room: ArtstoreStorageNearlyFull
+    StorageNearlyFull,
+    /// The modules' client certificate is cut in half on disk: ArtstoreTlsReloadFailing
+    ReloadFailing,
+    /// The revocation list is good for half an hour only: ArtstoreTlsCrlStale
+    CrlStale,
+    /// Admin's index takes no records of the elements: ArtstoreOutboxLagging
+    OutboxLagging,
+    /// The elements answer 500 to whatever is to be stored: ArtstoreUploadFailures
+    UploadFailures,
+    /// The Ingester, alone, is told to come back later for a token: ArtstoreAuthTokenExpiring
+    TokenExpiring,
 }
 
 impl Fault {
@@ -43,7 +80,20 @@ impl Fault {
             Self::ProcessKilled => "process-killed",
             Self::Admin500 => "admin-500",
             Self::AdminSlow => "admin-slow",
+            Self::AdminHung => "admin-hung",
+            Self::ElementForeignCa => "element-foreign-ca",
+            Self::Certificate5Days => "certificate-5-days",
+            Self::Certificate20Days => "certificate-20-days",
+            Self::CertificateExpired => "certificate-expired",
             Self::PeerCloses => "peer-closes",
+            Self::ElementRejectsTokenOnce => "element-rejects-token-once",
+            Self::WrongClock => "wrong-clock",
+            Self::StorageNearlyFull => "storage-nearly-full",
+            Self::ReloadFailing => "reload-failing",
+            Self::CrlStale => "crl-stale",
+            Self::OutboxLagging => "outbox-lagging",
+            Self::UploadFailures => "upload-failures",
+            Self::TokenExpiring => "token-expiring",
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which fault is present: the one that the file names, looked at ten times a second.
 
-use super::Fault;
+use super::{Fault, Hands};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -20,6 +20,12 @@ impl Present {
     pub(in crate::up) fn now(&self) -> Fault {
         *self.0.borrow()
     }
+
+    /// Waits until it is another one than this.
+    pub(super) async fn until_other_than(&mut self, fault: Fault) {
+        // A switch that is gone ends every fault.
+        let _ = self.0.wait_for(|present| *present != fault).await;
+    }
 }
 
 /// Begins and ends faults as the file says.
@@ -27,6 +33,8 @@ impl Present {
 pub(in crate::up) struct Switch {
     file: PathBuf,
     present: watch::Sender<Fault>,
+    /// What begins and ends them; none in tests.
+    hands: Option<Hands>,
     /// A text that names no fault, and whether the log has it: a file that is written in place may be seen half.
     unknown: Option<(String, bool)>,
 }
@@ -34,7 +42,7 @@ pub(in crate::up) struct Switch {
 impl Switch {
     /// Armed, with no fault present.
     pub(in crate::up) fn new(file: PathBuf) -> Self {
-        Self { file, present: watch::Sender::new(Fault::None), unknown: None }
+        Self { file, present: watch::Sender::new(Fault::None), hands: None, unknown: None }
     }
 
     /// Whoever shows it sees the present fault by it.
@@ -42,7 +50,14 @@ impl Switch {
         Present(self.present.subscribe())
     }
 
-    /// Writes the first fault into the file and follows the file until cancelled; then removes it.
+    /// The same with hands that do what a fault begins and ends with.
+    #[must_use]
+    pub(in crate::up) fn with_hands(mut self, hands: Hands) -> Self {
+        self.hands = Some(hands);
+        self
+    }
+
+    /// Writes the first fault into the file and follows the file until cancelled; then repairs and removes it.
     pub(in crate::up) async fn run(mut self, first: Fault, shutdown: CancellationToken) {
         let written = match first {
             Fault::None => removed(&self.file),
@@ -51,12 +66,13 @@ impl Switch {
         if let Err(error) = written {
             tracing::error!(file = %self.file.display(), "the file of the fault cannot be written: {error}");
         }
-        self.change(first);
+        self.change(first).await;
         while shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
             if let Some(fault) = self.look() {
-                self.change(fault);
+                self.change(fault).await;
             }
         }
+        self.change(Fault::None).await;
         // What a process that is gone left behind would only mislead.
         let _ = removed(&self.file);
     }
@@ -82,12 +98,15 @@ impl Switch {
     }
 
     /// Ends the present fault and begins this one, if it is another.
-    fn change(&mut self, next: Fault) {
+    async fn change(&mut self, next: Fault) {
         let last = *self.present.borrow();
         if next == last {
             return;
         }
         if last != Fault::None {
+            if let Some(hands) = &mut self.hands {
+                hands.end(last).await;
+            }
             self.present.send_replace(Fault::None);
             tracing::info!(fault = last.name(), "fault ends");
         }
@@ -97,6 +116,9 @@ impl Switch {
                 kill_this_process();
             }
             self.present.send_replace(next);
+            if let Some(hands) = &mut self.hands {
+                hands.begin(next).await;
+            }
         }
     }
 }
