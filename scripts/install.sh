@@ -27,6 +27,8 @@ missing_packages() {
   command -v npm >/dev/null || echo npm
   command -v valgrind >/dev/null || echo valgrind
   command -v testssl >/dev/null || echo testssl.sh
+  command -v systemd-analyze >/dev/null || echo systemd
+  command -v bwrap >/dev/null || echo bubblewrap
   [[ -x $python ]] || python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
 
@@ -92,6 +94,8 @@ check_tools() {
   echo "node $("$node_folder/node_modules/.bin/node" --version)"
   weed version | head -1
   valgrind --version
+  systemd-analyze --version | head -1
+  bwrap --version
   echo "testssl.sh $(dpkg-query -W -f '${Version}' testssl.sh 2>/dev/null || echo 'not from Debian')"
 }
 

@@ -17,6 +17,7 @@ pub fn documents_in(profile: Profile) -> Vec<(&'static str, String)> {
         ("alertmanager/alertmanager.yml", yaml(&[alertmanager::configuration(profile)])),
         ("grafana/artstore-auth-dashboard.json", format!("{:#}\n", dashboard::auth())),
         ("grafana/artstore-ingest-dashboard.json", format!("{:#}\n", dashboard::ingest())),
+        ("kubernetes/podmonitor.yaml", yaml(&kubernetes::pod_monitors(profile))),
         ("kubernetes/prometheusrule.yaml", yaml(&[kubernetes::prometheus_rule(profile)])),
         ("kubernetes/servicemonitor.yaml", yaml(&kubernetes::service_monitors(profile))),
         ("prometheus/artstore.rules.yml", yaml(&[prometheus::rules(profile)])),

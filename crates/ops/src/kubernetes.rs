@@ -1,4 +1,4 @@
-//! What the Prometheus operator reads: the rules as a PrometheusRule, the targets as ServiceMonitors.
+//! What the Prometheus operator reads: the rules as a PrometheusRule, the targets as PodMonitors or ServiceMonitors.
 
 use crate::profile::Profile;
 use crate::rules::JOBS;
@@ -9,13 +9,22 @@ pub(crate) fn prometheus_rule(profile: Profile) -> Yaml {
     resource("PrometheusRule", "artstore", crate::prometheus::rules(profile))
 }
 
-/// `servicemonitor.yaml`: one for each job, since the rules know the modules by the label `job`. The Service of a module
-/// carries the label `app.kubernetes.io/name` with the job's name, and names the port of its operations listener `operations`.
-pub(crate) fn service_monitors(profile: Profile) -> Vec<Yaml> {
-    JOBS.into_iter().map(|job| resource("ServiceMonitor", job, service_monitor(job, profile))).collect()
+/// `podmonitor.yaml`: one for each job, since the rules know the modules by the label `job`. A module's pods carry the label
+/// `app.kubernetes.io/name` with the job's name, and name the port of their operations listener `operations`.
+pub(crate) fn pod_monitors(profile: Profile) -> Vec<Yaml> {
+    monitors("PodMonitor", "podMetricsEndpoints", profile)
 }
 
-fn service_monitor(job: &'static str, profile: Profile) -> Yaml {
+/// `servicemonitor.yaml`: the same for whoever has a Service with that label and port.
+pub(crate) fn service_monitors(profile: Profile) -> Vec<Yaml> {
+    monitors("ServiceMonitor", "endpoints", profile)
+}
+
+fn monitors(kind: &'static str, endpoints: &'static str, profile: Profile) -> Vec<Yaml> {
+    JOBS.into_iter().map(|job| resource(kind, job, monitor(job, endpoints, profile))).collect()
+}
+
+fn monitor(job: &'static str, endpoints: &'static str, profile: Profile) -> Yaml {
     let relabeling = Yaml::from([("targetLabel", "job".into()), ("replacement", job.into())]);
     let endpoint = Yaml::from([
         ("port", "operations".into()),
@@ -25,7 +34,7 @@ fn service_monitor(job: &'static str, profile: Profile) -> Yaml {
     ]);
     Yaml::from([
         ("selector", [("matchLabels", [("app.kubernetes.io/name", job.into())].into())].into()),
-        ("endpoints", Yaml::from_iter([endpoint])),
+        (endpoints, Yaml::from_iter([endpoint])),
     ])
 }
 

@@ -12,6 +12,7 @@ mod memory;
 mod methods;
 mod path;
 mod reload;
+mod sandbox;
 mod shutdown;
 mod silence;
 mod testssl;
