@@ -1,5 +1,5 @@
 # Sourced by scripts/test: installs what is missing and puts it on PATH. Everything from Python's registry goes into .venv,
-# from npm's into .node; promtool and amtool come from Debian; no service is started.
+# from npm's into .node; promtool, amtool and victoria-metrics come from Debian; no service is started.
 
 venv=$root/.venv
 python=$venv/bin/python
@@ -23,6 +23,7 @@ missing_packages() {
   command -v openssl >/dev/null || echo openssl
   command -v promtool >/dev/null || echo prometheus
   command -v amtool >/dev/null || echo prometheus-alertmanager
+  command -v victoria-metrics >/dev/null || echo victoria-metrics
   command -v node >/dev/null || echo nodejs
   command -v npm >/dev/null || echo npm
   command -v valgrind >/dev/null || echo valgrind
@@ -38,7 +39,7 @@ install_debian_packages() {
   ((${#packages[@]})) || return 0
   [[ $(id -u) == 0 ]] || sudo=sudo
   echo "installing from Debian: ${packages[*]}"
-  # Debian's prometheus and prometheus-alertmanager would start servers: a policy that is not ours stays, otherwise one denies it
+  # Debian's prometheus, prometheus-alertmanager and victoria-metrics would start servers: a policy that is not ours stays, otherwise one denies it
   # for the moment.
   local policy=/usr/sbin/policy-rc.d ours=""
   if [[ ! -e $policy ]]; then
@@ -91,6 +92,7 @@ check_tools() {
   cargo-deny --version
   promtool --version 2>&1 | head -1
   amtool --version 2>&1 | head -1
+  echo "victoria-metrics $(dpkg-query -W -f '${Version}' victoria-metrics 2>/dev/null || echo 'not from Debian')"
   echo "node $("$node_folder/node_modules/.bin/node" --version)"
   weed version | head -1
   valgrind --version

@@ -265,7 +265,7 @@ pub fn forged(house: &House, data: &Path, scope: &str, audience: &str) -> String
 
 /// Ports that were free a moment ago, below those that the kernel gives to outgoing connections: one of these would take
 /// the port before its process listens, or while it is down.
-pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+pub fn free_ports<const N: usize>() -> [u16; N] {
     let mut chance = Chance::seeded(
         u64::from(std::process::id()) << 32 | u64::from(SystemClock::new().wall().as_duration().subsec_nanos()),
     );

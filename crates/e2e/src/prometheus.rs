@@ -295,7 +295,11 @@ impl Prometheus {
 }
 
 /// A server or tool of Debian's, with a hint if it is missing.
-pub(crate) fn tool(name: &str) -> Command {
+///
+/// # Panics
+/// When it is missing.
+#[must_use]
+pub fn tool(name: &str) -> Command {
     let found =
         std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()));
     assert!(found, "{name} is needed: run `scripts/test --install`");

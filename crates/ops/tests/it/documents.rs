@@ -2,49 +2,14 @@
 
 use crate::committed::root;
 use crate::lint::findings;
+use crate::pages::{pages, queries};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-
-/// Every page below `docs/`, and the README.
-fn pages() -> Vec<PathBuf> {
-    fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                collect(&path, into);
-            } else if path.extension().is_some_and(|extension| extension == "md") {
-                into.push(path);
-            }
-        }
-    }
-    let mut pages = vec![root().join("README.md")];
-    collect(&root().join("docs"), &mut pages);
-    pages
-}
-
-/// One query of a page. A comment that begins with `wrong` stands before one that must not be copied.
-struct Query {
-    text: String,
-    is_wrong: bool,
-}
-
-/// The queries of a page: those in blocks marked `promql`, separated by empty lines.
-fn queries(page: &str) -> Vec<Query> {
-    let blocks = page.split("```promql\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    blocks
-        .flat_map(|block| block.split("\n\n"))
-        .map(|query| Query {
-            is_wrong: query.lines().any(|line| line.starts_with("# wrong")),
-            text: query.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n"),
-        })
-        .collect()
-}
 
 #[test]
 fn every_query_in_the_documents_is_sound_and_every_one_that_is_called_wrong_is_found_to_be() {
     let mut sound = 0;
-    for path in pages() {
+    for path in pages(&root()) {
         for query in queries(&fs::read_to_string(&path).unwrap()) {
             let findings = findings(&query.text);
             assert_eq!(!findings.is_empty(), query.is_wrong, "{}: {}: {findings:#?}", path.display(), query.text);
@@ -79,7 +44,7 @@ fn every_alert_has_a_runbook_with_all_sections_and_every_runbook_of_that_name_an
 /// Links between the pages for operators lead somewhere.
 #[test]
 fn links_of_runbooks_lead_to_pages() {
-    for path in pages().into_iter().filter(|path| path.parent().unwrap().ends_with("runbooks")) {
+    for path in pages(&root()).into_iter().filter(|path| path.parent().unwrap().ends_with("runbooks")) {
         let page = fs::read_to_string(&path).unwrap();
         for target in page.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap()) {
             let local = !target.contains("://") && !target.is_empty();

@@ -14,6 +14,7 @@ mod linter;
 mod linter_rules;
 mod mutants;
 mod mutation;
+mod pages;
 mod profile;
 mod promtool;
 mod worked;
