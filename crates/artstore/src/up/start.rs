@@ -25,7 +25,7 @@ const ARMED_RELOAD_INTERVAL: Duration = Duration::from_millis(200);
 /// What each element holds at most while faults are armed: little enough to be filled in a moment.
 pub(super) const ARMED_CAPACITY_BYTES: u64 = 64 << 20;
 /// How long a module waits for a token while faults are armed.
-const ARMED_AUTH_TIMEOUT: Duration = Duration::from_secs(3);
+const ARMED_AUTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often an element reports itself while faults are armed, and waits at most after a report that failed.
 const ARMED_HEARTBEAT: Duration = Duration::from_secs(2);
 

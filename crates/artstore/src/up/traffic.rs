@@ -5,14 +5,12 @@ use crate::failure::Failure;
 use artstore_api::file::RetentionPolicy;
 use artstore_api::{Code, FileId};
 use artstore_client::{
-    Backoff, BaseUrl, ConnectSettings, Connection, Digest, Error, Known, Limits, SecretSource, Session, Upload,
-    Uploader,
+    Backoff, BaseUrl, ConnectSettings, Connection, Digest, Known, Limits, SecretSource, Session, Upload, Uploader,
 };
 use artstore_metrics::{Clock as _, Monotonic, SystemClock};
 use secrecy::SecretString;
 use std::collections::VecDeque;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -23,11 +21,13 @@ const CONTENT: [u8; 4096] = [b'a'; 4096];
 const PERMANENT_EACH: u64 = 60;
 /// How many temporary files stay.
 const KEPT: usize = 20;
+/// How long a deletion may take: it must not hold up the uploads.
+const DELETION: Duration = Duration::from_secs(1);
 /// How many files at most wait to be deleted; what finds no place expires within a day.
 const WAITING: usize = 1_000;
 /// At most one line is logged for each kind of failure in this time.
 const QUIET: Duration = Duration::from_secs(10);
-/// How long an upload and a deletion under way may take when the traffic ends.
+/// How long what is under way may take when the traffic ends.
 const LAST_ONES: Duration = Duration::from_secs(2);
 
 /// Where the traffic goes and as whom.
@@ -67,37 +67,56 @@ impl Way<'_> {
 /// The traffic under way.
 pub(super) struct Traffic {
     shutdown: CancellationToken,
-    tasks: [JoinHandle<()>; 2],
+    task: JoinHandle<()>,
 }
 
 impl Traffic {
     /// Starts it, at so many uploads a second.
     pub(super) fn start(session: Session, rate: f64) -> Self {
         let shutdown = CancellationToken::new();
-        let (stored, older) = mpsc::channel(WAITING);
-        let uploads = upload(Uploader::new(session.clone()), rate, stored, shutdown.clone());
-        let tasks = [tokio::spawn(uploads), tokio::spawn(delete(session, older, shutdown.clone()))];
-        Self { shutdown, tasks }
+        let client = Client {
+            uploader: Uploader::new(session.clone()),
+            session,
+            files: VecDeque::new(),
+            uploads: QuietLog::new("upload"),
+            deletions: QuietLog::new("deletion"),
+        };
+        let task = tokio::spawn(client.run(rate, shutdown.clone()));
+        Self { shutdown, task }
     }
 
     /// Ends it; what is under way gets a moment.
-    pub(super) async fn stop(self) {
+    pub(super) async fn stop(mut self) {
         self.shutdown.cancel();
-        for mut task in self.tasks {
-            if tokio::time::timeout(LAST_ONES, &mut task).await.is_err() {
-                task.abort();
-            }
+        if tokio::time::timeout(LAST_ONES, &mut self.task).await.is_err() {
+            self.task.abort();
         }
     }
 }
 
-async fn upload(uploader: Uploader, rate: f64, stored: mpsc::Sender<FileId>, shutdown: CancellationToken) {
-    let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let (mut log, mut count) = (QuietLog::new("upload"), 0_u64);
-    while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-        count += 1;
-        let permanent = count.is_multiple_of(PERMANENT_EACH);
+/// One thing after the other: no request of it meets another one of it on the way.
+struct Client {
+    uploader: Uploader,
+    session: Session,
+    /// The temporary files that are there, the oldest first.
+    files: VecDeque<FileId>,
+    uploads: QuietLog,
+    deletions: QuietLog,
+}
+
+impl Client {
+    async fn run(mut self, rate: f64, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut count = 0_u64;
+        while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+            count += 1;
+            self.upload(count.is_multiple_of(PERMANENT_EACH)).await;
+            self.delete_older().await;
+        }
+    }
+
+    async fn upload(&mut self, permanent: bool) {
         let upload = Upload {
             filename: Some("demo.bin".to_owned()),
             retention_policy: if permanent { RetentionPolicy::Permanent } else { RetentionPolicy::Temporary },
@@ -106,33 +125,31 @@ async fn upload(uploader: Uploader, rate: f64, stored: mpsc::Sender<FileId>, shu
             digest: Known::Is(Digest::of(&CONTENT)),
             ..Upload::default()
         };
-        match uploader.stream(&CONTENT[..], Some(CONTENT.len() as u64), &upload).await {
-            // If there is no place it expires.
-            Ok(uploaded) if !permanent => drop(stored.try_send(uploaded.record.file_id)),
+        match self.uploader.stream(&CONTENT[..], Some(CONTENT.len() as u64), &upload).await {
+            Ok(uploaded) if !permanent => self.files.push_back(uploaded.record.file_id),
             Ok(_) => {}
-            Err(error) => log.failed(&error),
+            Err(error) => self.uploads.failed(&error),
         }
     }
-}
 
-/// Deletes all but the newest. A file whose element cannot be asked now has its turn again later.
-async fn delete(session: Session, mut stored: mpsc::Receiver<FileId>, shutdown: CancellationToken) {
-    let (mut log, mut files) = (QuietLog::new("deletion"), VecDeque::new());
-    while let Some(Some(file)) = shutdown.run_until_cancelled(stored.recv()).await {
-        files.push_back(file);
-        while files.len() > KEPT
-            && let Some(oldest) = files.pop_front()
-        {
-            match session.delete(oldest).await {
-                Ok(()) => {}
-                Err(error) if error.code() == Some(Code::NotFound) => {}
-                Err(error) => {
-                    log.failed(&error);
-                    files.push_back(oldest);
-                    files.truncate(WAITING);
-                    break;
-                }
+    /// Deletes all but the newest, two at most: what was left behind by a fault goes little by little. A file whose element
+    /// cannot be asked now has its turn again later.
+    async fn delete_older(&mut self) {
+        for _ in 0..2 {
+            if self.files.len() <= KEPT {
+                return;
             }
+            let Some(oldest) = self.files.pop_front() else { return };
+            let failure = match tokio::time::timeout(DELETION, self.session.delete(oldest)).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) if error.code() == Some(Code::NotFound) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(late) => late.to_string(),
+            };
+            self.deletions.failed(&failure);
+            self.files.push_back(oldest);
+            self.files.truncate(WAITING);
+            return;
         }
     }
 }
@@ -150,7 +167,7 @@ impl QuietLog {
         Self { what, clock: SystemClock::new(), last: None, untold: 0 }
     }
 
-    fn failed(&mut self, error: &Error) {
+    fn failed(&mut self, error: &dyn std::fmt::Display) {
         if self.is_due(self.clock.monotonic()) {
             let (what, untold) = (self.what, std::mem::take(&mut self.untold));
             tracing::warn!(what, failures_before = untold, "demo traffic: {error}");

@@ -7,6 +7,7 @@ mod certs;
 mod contract;
 mod crash;
 mod doctor;
+mod faults;
 mod interop;
 mod memory;
 mod methods;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// How long a certificate that is to expire in use is good: time enough to be taken in use.
-const LAST_MOMENTS: Duration = Duration::from_secs(3);
+pub(super) const LAST_MOMENTS: Duration = Duration::from_secs(2);
 /// What is left of a list that is not renewed: under an hour is an alert, and after the end nobody would be let in.
 const STALE_LIST: Duration = Duration::from_secs(1800);
 /// The server certificate of the element at which faults are, under a name of its own so that nothing else shows it.

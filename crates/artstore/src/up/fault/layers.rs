@@ -1,5 +1,6 @@
 //! What Admin and the elements answer differently while a fault is present, in front of their routers.
 
+use super::files::LAST_MOMENTS;
 use super::tokens::SeenTokens;
 use super::{Fault, Present};
 use crate::assemble::Before;
@@ -25,6 +26,10 @@ const INGESTER_BASIC: &str = "Basic YXJ0c3RvcmUtaW5nZXN0ZXI6";
 const SLOW: Duration = Duration::from_secs(1);
 /// When to come back for a token that is not there, in seconds.
 const COME_BACK: HeaderValue = HeaderValue::from_static("5");
+/// By when an element has taken a changed certificate in use.
+const TAKEN_IN_USE: Duration = Duration::from_millis(700);
+/// By when one that was taken in use for its last moments has expired: its end is a whole second.
+const EXPIRED: Duration = LAST_MOMENTS.saturating_add(Duration::from_secs(1));
 /// The longest body that is read before it is refused, so that its connection lives on.
 const REFUSED_BODY_BYTES: usize = 1 << 20;
 
@@ -79,12 +84,13 @@ impl Fault {
         }
     }
 
-    /// What it does to a request to an element, `first` if it is the one of the two that faults are at.
-    fn at_element(self, first: bool, request: &Request) -> Effect {
+    /// What it does, so long after its begin, to a request to an element, `first` if it is the one that faults are at.
+    fn at_element(self, age: Duration, first: bool, request: &Request) -> Effect {
         let stores = [Method::PUT, Method::POST, Method::PATCH].contains(request.method());
         match self {
-            // The certificate has changed: without new connections nobody would see it.
-            Self::ElementForeignCa | Self::CertificateExpired if first => Effect::Close,
+            // Without new connections nobody would see the other certificate, and too early they would be good ones.
+            Self::ElementForeignCa if first && age >= TAKEN_IN_USE => Effect::Close,
+            Self::CertificateExpired if first && age >= EXPIRED => Effect::Close,
             Self::PeerCloses => Effect::Close,
             Self::ElementRejectsTokenOnce => Effect::RefuseToken,
             Self::UploadFailures if stores => Effect::Fail,
@@ -174,7 +180,8 @@ async fn admin(State(layer): State<Layer>, request: Request, next: Next) -> Resp
 }
 
 async fn element(State(layer): State<Layer>, request: Request, next: Next) -> Response {
-    let effect = layer.present.now().at_element(layer.first, &request);
+    let (fault, age) = layer.present.with_age();
+    let effect = fault.at_element(age, layer.first, &request);
     layer.apply(effect, request, next).await
 }
 
@@ -227,12 +234,17 @@ mod tests {
     #[test]
     fn faults_of_one_element_are_at_the_first() {
         let get = request(Method::GET, "/api/v1/files/1", "Bearer x");
+        let early = |fault: Fault| fault.at_element(Duration::from_millis(600), true, &get);
+        let late = |fault: Fault, first| fault.at_element(Duration::from_secs(9), first, &get);
         for fault in [Fault::ElementForeignCa, Fault::CertificateExpired] {
-            assert_eq!([true, false].map(|first| fault.at_element(first, &get)), [Effect::Close, Effect::Pass]);
+            assert_eq!(
+                (early(fault), late(fault, true), late(fault, false)),
+                (Effect::Pass, Effect::Close, Effect::Pass)
+            );
         }
         let put = request(Method::PUT, "/api/v1/files/1", "Bearer x");
-        assert_eq!(Fault::UploadFailures.at_element(false, &put), Effect::Fail);
-        assert_eq!(Fault::UploadFailures.at_element(true, &get), Effect::Pass);
-        assert_eq!(Fault::ElementRejectsTokenOnce.at_element(false, &get), Effect::RefuseToken);
+        assert_eq!(Fault::UploadFailures.at_element(Duration::ZERO, false, &put), Effect::Fail);
+        assert_eq!(late(Fault::UploadFailures, true), Effect::Pass);
+        assert_eq!(late(Fault::ElementRejectsTokenOnce, false), Effect::RefuseToken);
     }
 }

@@ -1,6 +1,7 @@
 //! Which fault is present: the one that the file names, looked at ten times a second.
 
 use super::{Fault, Hands};
+use artstore_metrics::{Clock as _, Monotonic, SystemClock};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -11,20 +12,32 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The longest text of the file that is read as a name.
 const MAX_TEXT: usize = 64;
 
+/// How long all is well before the first fault: whoever waits for the start has time to see it.
+const HEALTHY_FIRST: Duration = Duration::from_secs(1);
+
 /// The present fault, for whoever does something else while it lasts. Clones share it.
 #[derive(Debug, Clone)]
-pub(in crate::up) struct Present(watch::Receiver<Fault>);
+pub(in crate::up) struct Present {
+    fault: watch::Receiver<(Fault, Monotonic)>,
+    clock: SystemClock,
+}
 
 impl Present {
     /// The fault of this moment.
     pub(in crate::up) fn now(&self) -> Fault {
-        *self.0.borrow()
+        self.fault.borrow().0
+    }
+
+    /// The fault of this moment, and since when it has been present.
+    pub(super) fn with_age(&self) -> (Fault, Duration) {
+        let (fault, began) = *self.fault.borrow();
+        (fault, self.clock.monotonic().since(began))
     }
 
     /// Waits until it is another one than this.
     pub(super) async fn until_other_than(&mut self, fault: Fault) {
         // A switch that is gone ends every fault.
-        let _ = self.0.wait_for(|present| *present != fault).await;
+        let _ = self.fault.wait_for(|(present, _)| *present != fault).await;
     }
 }
 
@@ -32,7 +45,8 @@ impl Present {
 #[derive(Debug)]
 pub(in crate::up) struct Switch {
     file: PathBuf,
-    present: watch::Sender<Fault>,
+    present: watch::Sender<(Fault, Monotonic)>,
+    clock: SystemClock,
     /// What begins and ends them; none in tests.
     hands: Option<Hands>,
     /// A text that names no fault, and whether the log has it: a file that is written in place may be seen half.
@@ -42,12 +56,13 @@ pub(in crate::up) struct Switch {
 impl Switch {
     /// Armed, with no fault present.
     pub(in crate::up) fn new(file: PathBuf) -> Self {
-        Self { file, present: watch::Sender::new(Fault::None), hands: None, unknown: None }
+        let present = watch::Sender::new((Fault::None, Monotonic::default()));
+        Self { file, present, clock: SystemClock::new(), hands: None, unknown: None }
     }
 
     /// Whoever shows it sees the present fault by it.
     pub(in crate::up) fn present(&self) -> Present {
-        Present(self.present.subscribe())
+        Present { fault: self.present.subscribe(), clock: self.clock }
     }
 
     /// The same with hands that do what a fault begins and ends with.
@@ -65,6 +80,9 @@ impl Switch {
         };
         if let Err(error) = written {
             tracing::error!(file = %self.file.display(), "the file of the fault cannot be written: {error}");
+        }
+        if first != Fault::None {
+            shutdown.run_until_cancelled(tokio::time::sleep(HEALTHY_FIRST)).await;
         }
         self.change(first).await;
         while shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
@@ -99,7 +117,7 @@ impl Switch {
 
     /// Ends the present fault and begins this one, if it is another.
     async fn change(&mut self, next: Fault) {
-        let last = *self.present.borrow();
+        let (last, _) = *self.present.borrow();
         if next == last {
             return;
         }
@@ -107,7 +125,7 @@ impl Switch {
             if let Some(hands) = &mut self.hands {
                 hands.end(last).await;
             }
-            self.present.send_replace(Fault::None);
+            self.present.send_replace((Fault::None, self.clock.monotonic()));
             tracing::info!(fault = last.name(), "fault ends");
         }
         if next != Fault::None {
@@ -115,7 +133,7 @@ impl Switch {
             if next == Fault::ProcessKilled {
                 kill_this_process();
             }
-            self.present.send_replace(next);
+            self.present.send_replace((next, self.clock.monotonic()));
             if let Some(hands) = &mut self.hands {
                 hands.begin(next).await;
             }
@@ -194,15 +212,15 @@ mod tests {
         let (file, mut present, shutdown) = (switch.file.clone(), switch.present(), CancellationToken::new());
         assert_eq!(present.now(), Fault::None);
         let running = tokio::spawn(switch.run(Fault::Admin500, shutdown.clone()));
-        present.0.wait_for(|fault| *fault == Fault::Admin500).await.unwrap();
+        present.fault.wait_for(|(fault, _)| *fault == Fault::Admin500).await.unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "admin-500\n");
         std::fs::write(&file, "peer-closes").unwrap();
-        present.0.wait_for(|fault| *fault == Fault::PeerCloses).await.unwrap();
+        present.fault.wait_for(|(fault, _)| *fault == Fault::PeerCloses).await.unwrap();
         std::fs::write(&file, "nonsense").unwrap();
         tokio::time::sleep(LOOK * 5).await;
         assert_eq!(present.now(), Fault::PeerCloses, "what names nothing changes nothing");
         std::fs::remove_file(&file).unwrap();
-        present.0.wait_for(|fault| *fault == Fault::None).await.unwrap();
+        present.fault.wait_for(|(fault, _)| *fault == Fault::None).await.unwrap();
         std::fs::write(&file, "none").unwrap();
         shutdown.cancel();
         running.await.unwrap();
