@@ -216,7 +216,7 @@ impl Up {
     pub fn start_with(extra: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
         let extra: Vec<String> = extra.iter().map(|&argument| argument.to_owned()).collect();
-        let (process, house) = launch(folder.path(), &extra);
+        let (process, house) = launch(folder.path(), &extra, &House::default());
         Self { process, house, folder, extra }
     }
 
@@ -234,7 +234,13 @@ impl Up {
 
     /// Starts again on the same folder after the process has ended.
     pub fn restart(&mut self) {
-        let (process, house) = launch(self.folder.path(), &self.extra);
+        let (process, house) = launch(self.folder.path(), &self.extra, &House::default());
+        (self.process, self.house) = (process, house);
+    }
+
+    /// The same at the same addresses, where others look for it.
+    pub fn restart_in_place(&mut self) {
+        let (process, house) = launch(self.folder.path(), &self.extra, &self.house);
         (self.process, self.house) = (process, house);
     }
 
@@ -245,18 +251,18 @@ impl Up {
     }
 }
 
-/// The options that name a listener.
-const FLAGS: [&str; 10] = [
-    "admin",
-    "element-edit",
-    "element-rw",
-    "element-spare",
-    "ingester",
-    "ops",
-    "admin-ops",
-    "element-edit-ops",
-    "element-rw-ops",
-    "element-spare-ops",
+/// The options that name a listener, and the variables that say where it listens.
+const FLAGS: [(&str, &str); 10] = [
+    ("admin", "ARTSTORE_ADMIN_URL"),
+    ("element-edit", "ARTSTORE_ELEMENT_EDIT_URL"),
+    ("element-rw", "ARTSTORE_ELEMENT_RW_URL"),
+    ("element-spare", "ARTSTORE_ELEMENT_SPARE_URL"),
+    ("ingester", "ARTSTORE_INGESTER_URL"),
+    ("ops", "ARTSTORE_OPS_URL"),
+    ("admin-ops", "ARTSTORE_ADMIN_OPS_URL"),
+    ("element-edit-ops", "ARTSTORE_ELEMENT_EDIT_OPS_URL"),
+    ("element-rw-ops", "ARTSTORE_ELEMENT_RW_OPS_URL"),
+    ("element-spare-ops", "ARTSTORE_ELEMENT_SPARE_OPS_URL"),
 ];
 
 /// The data folder inside a test's folder.
@@ -268,17 +274,23 @@ pub fn data_folder(folder: &Path) -> PathBuf {
 /// The command line of `artstore up` on this folder, every port a free one.
 #[must_use]
 pub fn command(folder: &Path, extra: &[String]) -> Command {
+    command_at(folder, extra, &House::default())
+}
+
+/// The same where everything listens as in that house, if it says where.
+fn command_at(folder: &Path, extra: &[String], house: &House) -> Command {
     let mut command = artstore();
     command.current_dir(folder).arg("up").arg("--data").arg(data_folder(folder));
-    for flag in FLAGS {
-        command.args([format!("--{flag}"), "127.0.0.1:0".to_owned()]);
+    for (flag, variable) in FLAGS {
+        let address = house.env.get(variable).map_or("127.0.0.1:0", |url| url.rsplit('/').next().unwrap_or(url));
+        command.args([format!("--{flag}"), address.to_owned()]);
     }
     command.args(extra);
     command
 }
 
-fn launch(folder: &Path, extra: &[String]) -> (Running, House) {
-    let mut process = Running::start(&mut command(folder, extra), &folder.join("up.log"));
+fn launch(folder: &Path, extra: &[String], house: &House) -> (Running, House) {
+    let mut process = Running::start(&mut command_at(folder, extra, house), &folder.join("up.log"));
     let file = data_folder(folder).join("artstore.env");
     let pid = process.pid().to_string();
     let house = poll::until("artstore.env of this process", START_LIMIT, || {

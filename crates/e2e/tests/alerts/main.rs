@@ -1,4 +1,6 @@
 //! Alerts, end to end: real Prometheus, real Alertmanager, a real socket that hears them.
-#![expect(clippy::unwrap_used, reason = "tests, and helpers of tests: what fails here fails the test")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "tests, and helpers of tests: what fails here fails the test")]
 
+mod matrix;
 mod rig;
+mod stack;
