@@ -1,5 +1,6 @@
 //! Storage of counters, gauges and histograms: one atomic per series, found by index.
 
+use crate::exemplar::{Exemplar, Exemplars};
 use crate::exposition::{Samples, Value};
 use crate::{Family, Row};
 use std::marker::PhantomData;
@@ -149,6 +150,7 @@ struct HistogramCell {
     buckets: Box<[AtomicU64]>,
     /// The bits of an `f64`.
     sum: AtomicU64,
+    exemplars: Exemplars,
 }
 
 impl<L: Row> Histogram<L> {
@@ -158,6 +160,7 @@ impl<L: Row> Histogram<L> {
         let cell = |_| HistogramCell {
             buckets: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(),
             sum: AtomicU64::new(0_f64.to_bits()),
+            exemplars: Exemplars::default(),
         };
         Self { cells: texts.iter().map(cell).collect(), bounds, bound_texts, texts, rows: PhantomData }
     }
@@ -167,11 +170,24 @@ impl<L: Row> Histogram<L> {
         self.observe_value(row, duration.as_secs_f64());
     }
 
+    /// Observes a duration, in seconds, and keeps the trace that it belongs to as its bucket's exemplar.
+    pub fn observe_traced(&self, row: L, duration: Duration, exemplar: Option<Exemplar>) {
+        let value = duration.as_secs_f64();
+        self.observe_value(row, value);
+        if let Some(exemplar) = exemplar {
+            self.cells[row.row()].exemplars.keep(exemplar, value, self.bucket(value), self.bounds.len() + 1);
+        }
+    }
+
+    /// The bucket of a number.
+    fn bucket(&self, value: f64) -> usize {
+        self.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.bounds.len())
+    }
+
     /// Observes a number in the family's unit.
     pub fn observe_value(&self, row: L, value: f64) {
         let cell = &self.cells[row.row()];
-        let bucket = self.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.bounds.len());
-        cell.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        cell.buckets[self.bucket(value)].fetch_add(1, Ordering::Relaxed);
         let add = |bits| Some((f64::from_bits(bits) + value).to_bits());
         // The closure always answers Some, so the update always succeeds.
         let _ = cell.sum.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
@@ -193,14 +209,14 @@ impl<L: Row> Histogram<L> {
         let mut labels = String::new();
         for (text, cell) in self.texts.iter().zip(self.cells.iter()) {
             let mut count = 0;
-            for (bucket, bound) in cell.buckets.iter().zip(self.bound_texts.iter()) {
+            for (place, (bucket, bound)) in cell.buckets.iter().zip(self.bound_texts.iter()).enumerate() {
                 count += bucket.load(Ordering::Relaxed);
                 labels.clear();
                 labels.push_str(text);
                 labels.push_str(if text.is_empty() { "le=\"" } else { ",le=\"" });
                 labels.push_str(bound);
                 labels.push('"');
-                samples.rendered("_bucket", &labels, Value::Integer(i128::from(count)));
+                samples.bucket(&labels, count, cell.exemplars.get(place));
             }
             samples.rendered("_sum", text, Value::Float(f64::from_bits(cell.sum.load(Ordering::Relaxed))));
             samples.rendered("_count", text, Value::Integer(i128::from(count)));

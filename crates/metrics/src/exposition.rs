@@ -1,6 +1,7 @@
 //! The two text formats: Prometheus 0.0.4 and OpenMetrics 1.0, straight from the declarations.
 
 use crate::Family;
+use crate::exemplar::Observed;
 use crate::registry::check_row;
 use std::fmt::Write as _;
 
@@ -64,14 +65,23 @@ impl Value {
     }
 }
 
+/// One sample as it is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample<'a> {
+    pub(crate) suffix: &'a str,
+    pub(crate) labels: &'a str,
+    pub(crate) value: Value,
+    pub(crate) exemplar: Option<Observed>,
+}
+
 /// Where a collector puts the samples of its family.
 pub struct Samples<'a> {
     family: &'static Family,
-    write: &'a mut dyn FnMut(&str, &str, Value),
+    write: &'a mut dyn FnMut(Sample<'_>),
 }
 
 impl<'a> Samples<'a> {
-    pub(crate) fn new(family: &'static Family, write: &'a mut dyn FnMut(&str, &str, Value)) -> Self {
+    pub(crate) fn new(family: &'static Family, write: &'a mut dyn FnMut(Sample<'_>)) -> Self {
         Self { family, write }
     }
 
@@ -94,7 +104,12 @@ impl<'a> Samples<'a> {
     }
 
     pub(crate) fn rendered(&mut self, suffix: &str, labels: &str, value: Value) {
-        (self.write)(suffix, labels, value);
+        (self.write)(Sample { suffix, labels, value, exemplar: None });
+    }
+
+    /// A bucket of a histogram.
+    pub(crate) fn bucket(&mut self, labels: &str, count: u64, exemplar: Option<Observed>) {
+        (self.write)(Sample { suffix: "_bucket", labels, value: Value::Integer(i128::from(count)), exemplar });
     }
 }
 
@@ -121,8 +136,9 @@ pub(crate) fn write_header(out: &mut String, family: &Family, format: Format) {
     }
 }
 
-/// One sample line. A counter's name has `_total` in both formats.
-pub(crate) fn write_sample(out: &mut String, family: &Family, suffix: &str, labels: &str, value: Value) {
+/// One sample line. A counter's name has `_total` in both formats; an exemplar has a place in OpenMetrics only.
+pub(crate) fn write_sample(out: &mut String, family: &Family, sample: Sample<'_>, format: Format) {
+    let Sample { suffix, labels, value, exemplar } = sample;
     out.push_str(family.name());
     out.push_str(suffix);
     if !labels.is_empty() {
@@ -135,6 +151,13 @@ pub(crate) fn write_sample(out: &mut String, family: &Family, suffix: &str, labe
         // Writing to a String cannot fail.
         Value::Integer(number) => _ = write!(out, "{number}"),
         Value::Float(number) => write_float(out, number),
+    }
+    if let (Some(Observed { trace_id, value, at }), Format::OpenMetrics) = (exemplar, format) {
+        // 40 of the 128 characters that its names and values may have.
+        let _ = write!(out, " # {{trace_id=\"{trace_id}\"}} ");
+        write_float(out, value);
+        let at = at.as_duration();
+        let _ = write!(out, " {}.{:03}", at.as_secs(), at.subsec_millis());
     }
     out.push('\n');
 }

@@ -30,6 +30,7 @@
 
 mod cells;
 mod clock;
+mod exemplar;
 mod exposition;
 mod family;
 mod label;
@@ -39,6 +40,7 @@ mod shards;
 
 pub use cells::{Counter, Gauge, GaugeGuard, Histogram};
 pub use clock::{Clock, Monotonic, SystemClock, TestClock, UnixTime};
+pub use exemplar::Exemplar;
 pub use exposition::{Format, Samples};
 pub use family::{Family, Kind, Label, Values};
 pub use label::{LabelSet, LabelValue, Outcome, Row, Rows};

@@ -1,7 +1,7 @@
 //! The families of one module and their storage; what a scrape reads.
 
 use crate::cells::RowTexts;
-use crate::exposition::{self, Format, Samples, Value};
+use crate::exposition::{self, Format, Sample, Samples};
 use crate::{Counter, Family, Gauge, Histogram, Kind, LabelSet, Row, Rows, Shards, Values};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 
@@ -144,9 +144,7 @@ impl Registry {
         let _no_event = self.begin();
         for entry in self.entries() {
             exposition::write_header(&mut out, entry.family, format);
-            let write = &mut |suffix: &str, labels: &str, value: Value| {
-                exposition::write_sample(&mut out, entry.family, suffix, labels, value);
-            };
+            let write = &mut |sample: Sample<'_>| exposition::write_sample(&mut out, entry.family, sample, format);
             (entry.collect)(&mut Samples::new(entry.family, write));
         }
         if format == Format::OpenMetrics {
@@ -163,7 +161,7 @@ impl Registry {
         let _no_event = self.begin();
         for entry in self.entries() {
             let Some(wanted_suffix) = sample.strip_prefix(entry.family.name()) else { continue };
-            let mut add = |suffix: &str, labels: &str, value: Value| {
+            let mut add = |Sample { suffix, labels, value, .. }: Sample<'_>| {
                 let labels = format!(",{labels},");
                 if suffix == wanted_suffix && wanted.iter().all(|pair| labels.contains(&format!(",{pair},"))) {
                     sum += value.as_f64();

@@ -1,7 +1,8 @@
 //! What a scrape says, against the formats' own rules and against prometheus-client's encoding of the same numbers.
 
 use artstore_metrics::{
-    Counter, Family, Format, Gauge, Histogram, Label, LabelSet as _, LabelValue, Outcome, Registry, Row, label_enum,
+    Counter, Exemplar, Family, Format, Gauge, Histogram, Label, LabelSet as _, LabelValue, Outcome, Registry, Row,
+    TestClock, UnixTime, label_enum,
 };
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::{counter, family, gauge, histogram};
@@ -108,6 +109,85 @@ fn histogram_buckets_are_cumulative_and_their_bounds_inclusive() {
     let copy = took.clone();
     took.observe((Source::Cache, ErrorKind::Dns), Duration::ZERO);
     assert_eq!(copy.count((Source::Cache, ErrorKind::Dns)), 1);
+}
+
+/// As the example of OpenMetrics has it: `foo_bucket{le="10"} 17 # {trace_id="oHg5SJYRHA0"} 9.8 1520879607.789`.
+#[tokio::test(start_paused = true)]
+async fn each_bucket_shows_its_last_sampled_trace_in_openmetrics_only() {
+    const WAITS: Family = Family::histogram("wait_seconds", "Waits.", &[0.1, 1.0]);
+    let registry = Registry::new();
+    let waits: Histogram = registry.histogram(&WAITS);
+    let clock = TestClock::starting_at(UnixTime::from_secs(1_520_879_607));
+    tokio::time::advance(Duration::from_millis(7)).await;
+    let exemplar = |trace: &str, flags: &str| {
+        let header = format!("00-{trace}-00f067aa0ba902b7-{flags}");
+        Exemplar::of(&artstore_trace::Context::parse([header.as_bytes()], []).unwrap(), &clock)
+    };
+    let (one, two) = ("4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(exemplar(one, "00"), None);
+    let plain = registry.encode(Format::OpenMetrics);
+    for (millis, exemplar) in [(99, exemplar(two, "01")), (100, exemplar(one, "01")), (100, exemplar(two, "00"))] {
+        waits.observe_traced((), Duration::from_millis(millis), exemplar);
+    }
+    tokio::time::advance(Duration::from_millis(782)).await;
+    waits.observe_traced((), Duration::from_millis(1001), exemplar(two, "03"));
+    waits.observe((), Duration::from_secs(1));
+    let expected = "# HELP wait_seconds Waits.\n# TYPE wait_seconds histogram\n# UNIT wait_seconds seconds\n\
+        wait_seconds_bucket{le=\"0.1\"} 3 # {trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\"} 0.1 1520879607.007\n\
+        wait_seconds_bucket{le=\"1.0\"} 4\n\
+        wait_seconds_bucket{le=\"+Inf\"} 5 # {trace_id=\"0af7651916cd43dd8448eb211c80319c\"} 1.001 1520879607.789\n\
+        wait_seconds_sum 2.3\nwait_seconds_count 5\n# EOF\n";
+    assert_eq!(registry.encode(Format::OpenMetrics), expected);
+    assert!(!registry.encode(Format::Text).contains("trace_id") && !plain.contains("trace_id"));
+    let labels = "trace_id4bf92f3577b34da6a3ce929d0e0e4736";
+    assert!(labels.len() <= 128, "as OpenMetrics demands");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_task_gives_the_exemplar_of_its_sampled_trace() {
+    let clock = TestClock::starting_at(UnixTime::from_secs(5));
+    let context = |flags: &str| {
+        let header = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");
+        artstore_trace::Context::parse([header.as_bytes()], []).unwrap()
+    };
+    assert_eq!(Exemplar::current(&clock), None);
+    assert_eq!(context("00").enter(|| Exemplar::current(&clock)), None);
+    let sampled = context("01").enter(|| Exemplar::current(&clock));
+    assert!(sampled.is_some());
+    assert_eq!(sampled, Exemplar::of(&context("01"), &clock));
+}
+
+/// Whatever comes at once: each bucket shows a trace that was observed in it, with its own value.
+#[test]
+fn exemplars_of_many_threads_are_never_mixed() {
+    const WAITS: Family = Family::histogram("wait_seconds", "Waits.", &[0.1]);
+    let registry = Registry::new();
+    let waits: Histogram = registry.histogram(&WAITS);
+    let clock = artstore_metrics::SystemClock::new();
+    std::thread::scope(|scope| {
+        for thread in 1..=4_u64 {
+            let (waits, clock) = (&waits, &clock);
+            scope.spawn(move || {
+                for round in 0..2_000_u64 {
+                    let header = format!("00-{:032x}-00f067aa0ba902b7-01", thread * 10_000 + round);
+                    let context = artstore_trace::Context::parse([header.as_bytes()], []).unwrap();
+                    let duration = Duration::from_micros(thread * 10_000 + round);
+                    waits.observe_traced((), duration, Exemplar::of(&context, clock));
+                }
+            });
+        }
+        for _ in 0..200 {
+            let text = registry.encode(Format::OpenMetrics);
+            let shown = text.lines().filter_map(|line| line.split_once(" # {trace_id=\"")?.1.split_once("\"} "));
+            for (trace, rest) in shown {
+                let micros = u64::from_str_radix(trace, 16).unwrap();
+                let seconds: f64 = rest.split(' ').next().unwrap().parse().unwrap();
+                assert_eq!(Duration::from_micros(micros).as_secs_f64(), seconds, "{trace}");
+            }
+        }
+    });
+    assert_eq!(waits.count(()), 8_000);
+    assert!(registry.encode(Format::OpenMetrics).contains("trace_id"));
 }
 
 #[test]
