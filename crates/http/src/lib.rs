@@ -5,6 +5,7 @@
 //! - [`Server`] serves an axum router on a listener: TLS or plain, HTTP/1.1 and HTTP/2, limits, time-outs, request ids, access
 //!   log, draining.
 //! - [`operations_router`] is what an operations listener serves; [`health`] is what a module says about itself.
+//! - [`trace`] makes spans of requests and exports them.
 //! - [`problem`] turns problem documents into responses; [`process`] measures the process.
 //!
 //! What this crate never does: know what a token is.
@@ -19,11 +20,12 @@ pub mod process;
 mod server;
 #[cfg(test)]
 mod testing;
+pub mod trace;
 
 pub use body::{Body, BoxError};
 pub use client::{Client, ClientError, ClientErrorKind, ClientSettings, ResponseBody, ResponseTimeout};
 pub use health::{Dependency, Health, HealthReport, Status};
-pub use metrics::{HttpClientMetrics, Listener, ServerMetrics};
+pub use metrics::{HttpClientMetrics, Listener, ServerMetrics, TraceMetrics};
 pub use operations::{StatusPage, escape_html, health_router, operations_router};
 pub use problem::{ProblemResponse, RequestId};
 pub use server::{Drained, PLAIN_HTTP_ANSWER, PeerInfo, Server, ServerSettings};

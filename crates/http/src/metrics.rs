@@ -1,11 +1,13 @@
-//! The families of this crate, `http_client_*`, `http_server_*` and `process_*`, and the events that move them.
+//! The families of this crate, `http_client_*`, `http_server_*`, `trace_*` and `process_*`, and the events that move them.
 
 mod pool;
+mod trace;
 
 pub use pool::{CLIENT_CLOSED, CLIENT_IDLE, CLIENT_OPEN, CLIENT_OPENED, CLIENT_UNUSED, CLIENT_WAITING, PEERS_MAX};
 pub(crate) use pool::{ConnectionSpan, ConnectionUse, PeerGuard, PeerMetrics, PoolMetrics};
+pub use trace::{ExportOutcome, SpanOutcome, TRACE_EXPORTS, TRACE_QUEUED, TRACE_SPANS, TraceMetrics};
 
-use artstore_metrics::{Counter, Family, Gauge, GaugeGuard, Histogram, LabelValue, Registry, label_enum};
+use artstore_metrics::{Counter, Exemplar, Family, Gauge, GaugeGuard, Histogram, LabelValue, Registry, label_enum};
 use http::StatusCode;
 use std::time::Duration;
 
@@ -191,6 +193,9 @@ pub const FAMILIES: &[&Family] = &[
     &SERVER_ACTIVE,
     &SERVER_DURATION,
     &SERVER_PANICS,
+    &TRACE_SPANS,
+    &TRACE_EXPORTS,
+    &TRACE_QUEUED,
     &PROCESS_CPU,
     &PROCESS_RESIDENT,
     &PROCESS_VIRTUAL,
@@ -246,8 +251,8 @@ pub(crate) struct RequestSpan {
 
 impl RequestSpan {
     /// The head of a response came, so long after the start.
-    pub(crate) fn answered(mut self, status: StatusCode, after: Duration) {
-        self.metrics.duration.observe((), after);
+    pub(crate) fn answered(mut self, status: StatusCode, after: Duration, exemplar: Option<Exemplar>) {
+        self.metrics.duration.observe_traced((), after, exemplar);
         self.outcome = match class(status) {
             Class::Success => RequestOutcome::Success,
             Class::Redirection => RequestOutcome::Redirection,
@@ -329,8 +334,8 @@ pub(crate) struct ServedSpan {
 
 impl ServedSpan {
     /// The response was handed over to its end, so long after the request's head.
-    pub(crate) fn served(&mut self, status: StatusCode, after: Duration) {
-        self.metrics.duration.observe(self.listener, after);
+    pub(crate) fn served(&mut self, status: StatusCode, after: Duration, exemplar: Option<Exemplar>) {
+        self.metrics.duration.observe_traced(self.listener, after, exemplar);
         self.outcome = match class(status) {
             Class::Success => ServedOutcome::Success,
             Class::Redirection => ServedOutcome::Redirection,
@@ -377,7 +382,7 @@ mod tests {
         let metrics = HttpClientMetrics::new(&registry);
         for (status, outcome) in [(204, "2xx"), (307, "3xx"), (404, "4xx"), (507, "5xx"), (101, "2xx"), (999, "5xx")] {
             let before = registry.sum_of("http_client_requests_total", &[("outcome", outcome)]);
-            metrics.request().answered(StatusCode::from_u16(status).unwrap(), Duration::from_millis(20));
+            metrics.request().answered(StatusCode::from_u16(status).unwrap(), Duration::from_millis(20), None);
             assert_eq!(
                 registry.sum_of("http_client_requests_total", &[("outcome", outcome)]),
                 before + 1.0,
@@ -406,7 +411,7 @@ mod tests {
         ] {
             let mut span = metrics.request(Listener::Main);
             assert_eq!(registry.sum_of("http_server_requests_active", &[("listener", "main")]), 1.0);
-            span.served(StatusCode::from_u16(status).unwrap(), Duration::from_millis(1));
+            span.served(StatusCode::from_u16(status).unwrap(), Duration::from_millis(1), None);
             assert_eq!(span.outcome(), outcome);
         }
         drop(metrics.request(Listener::Operations));
@@ -442,7 +447,7 @@ mod tests {
     #[test]
     fn the_list_is_what_is_registered() {
         let registry = Registry::new();
-        let _ = (HttpClientMetrics::new(&registry), ServerMetrics::new(&registry));
+        let _ = (HttpClientMetrics::new(&registry), ServerMetrics::new(&registry), TraceMetrics::new(&registry));
         crate::process::register(&registry);
         let names = |families: &[&'static Family]| families.iter().map(|family| family.name()).collect::<Vec<_>>();
         assert_eq!(names(&registry.families()), names(FAMILIES));

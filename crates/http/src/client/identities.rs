@@ -44,7 +44,8 @@ impl<C: Clock> Client<C> {
     pub fn add_identity(&self, identity: Option<Identity>) -> (u64, Self) {
         let connector = self.inner.connector.as_ref().map(|connector| connector.with_identity(identity));
         let (settings, metrics) = (self.inner.settings.clone(), self.inner.metrics.clone());
-        let client = Self::new(settings, connector, metrics, self.inner.clock.clone());
+        let mut client = Self::new(settings, connector, metrics, self.inner.clock.clone());
+        client.tracer.clone_from(&self.tracer);
         let mut state = self.inner.identities.lock();
         state.announced += 1;
         let number = state.announced;

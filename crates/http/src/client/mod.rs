@@ -12,8 +12,10 @@ pub use error::{ClientError, ClientErrorKind};
 
 use crate::body::Body;
 use crate::metrics::HttpClientMetrics;
+use crate::trace::ClientTrace;
 use artstore_metrics::{Clock, SystemClock};
 use artstore_tls::{Connector, ConnectorMetrics, ServerName};
+use artstore_trace::{Context as TraceContext, Tracer};
 use body::{Lease, Progress, WatchedBody};
 use error::chain;
 use http::header::HOST;
@@ -82,6 +84,7 @@ pub struct ResponseTimeout(pub Duration);
 /// A pooled HTTP/1.1 client. Clones share the pool.
 pub struct Client<C: Clock = SystemClock> {
     inner: Arc<Inner<C>>,
+    tracer: Option<Tracer>,
 }
 
 struct Inner<C: Clock> {
@@ -95,7 +98,7 @@ struct Inner<C: Clock> {
 
 impl<C: Clock> Clone for Client<C> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self { inner: Arc::clone(&self.inner), tracer: self.tracer.clone() }
     }
 }
 
@@ -123,7 +126,20 @@ impl<C: Clock> Client<C> {
         let pool_clock = clock.clone();
         let pool = Pool::new(limits, metrics.pool().clone(), Arc::new(move || pool_clock.monotonic()));
         let identities = Identities::default();
-        Self { inner: Arc::new(Inner { pool, connector, settings, metrics, clock, identities }) }
+        Self { inner: Arc::new(Inner { pool, connector, settings, metrics, clock, identities }), tracer: None }
+    }
+
+    /// The same client, whose requests are spans and say so to their receivers: for peers of ours only.
+    #[must_use]
+    pub fn traced(mut self, tracer: Tracer) -> Self {
+        self.tracer = Some(tracer);
+        self
+    }
+
+    /// The same client for those who are none of us: its requests are no spans and tell nobody of a trace.
+    #[must_use]
+    pub fn untraced(&self) -> Self {
+        Self { tracer: None, ..self.clone() }
     }
 
     /// Sends a request to its absolute `http` or `https` URI and waits for the head of the response.
@@ -135,14 +151,29 @@ impl<C: Clock> Client<C> {
     ///
     /// # Errors
     /// If no response came; [`ClientErrorKind`] says why.
-    pub async fn send(&self, request: Request<Body>) -> Result<Response<ResponseBody>, ClientError> {
+    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<ResponseBody>, ClientError> {
         let span = self.inner.metrics.request();
         let start = self.inner.clock.monotonic();
+        let trace = self.tracer.as_ref().map(|tracer| ClientTrace::begin(tracer, &mut request));
+        let context = trace.as_ref().map(|trace| trace.context().clone());
         // The future is large, and the caller's would be with it.
-        let result = Box::pin(self.inner.send(request)).await;
+        let result = Box::pin(TraceContext::scope_if_some(context, self.inner.send(request))).await;
         match &result {
-            Ok(response) => span.answered(response.status(), self.inner.clock.monotonic().since(start)),
-            Err(error) => span.failed(error.kind().outcome()),
+            Ok(response) => {
+                let clock = &self.inner.clock;
+                let exemplar = trace.as_ref().and_then(|trace| trace.exemplar(clock));
+                span.answered(response.status(), clock.monotonic().since(start), exemplar);
+                if let Some(trace) = trace {
+                    trace.answered(response.status());
+                }
+            }
+            Err(error) => {
+                let outcome = error.kind().outcome();
+                span.failed(outcome);
+                if let Some(trace) = trace {
+                    trace.failed(outcome.label());
+                }
+            }
         }
         result
     }

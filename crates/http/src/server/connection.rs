@@ -62,10 +62,11 @@ async fn serve<C: Clock>(stream: Stream, remote: SocketAddr, context: &Arc<Conte
         Stream::Plain(_) => (None, false),
         Stream::Tls(stream) => (stream.peer_certificate().cloned().map(Arc::new), stream.alpn() == Some(b"h2")),
     };
+    let tls = matches!(stream, Stream::Tls(_));
     let io = ServerIo::new(stream, context.settings.write_timeout);
     let notes = io.notes();
     let activity = Activity::new(&context.clock);
-    let observed = Observed::new(context, PeerInfo { remote, certificate }, Arc::clone(&activity));
+    let observed = Observed::new(context, PeerInfo { remote, certificate }, tls, Arc::clone(&activity));
     let ended = if http2 {
         serve_http2(io, observed, &activity, context).await
     } else {

@@ -9,6 +9,7 @@ use crate::metrics::{ConnectionFault, Listener, ServerMetrics};
 use admission::{Displaced, Door, Limits, Visitor};
 use artstore_metrics::{Clock, SystemClock};
 use artstore_tls::{Acceptor, PeerCertificate};
+use artstore_trace::Tracer;
 use axum::Router;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::util::MapRequestLayer;
 
 /// The whole HTTP answer for a client that speaks plain HTTP to a TLS port; for
 /// `artstore_tls::AcceptorSettings::plain_text_answer`.
@@ -129,6 +131,7 @@ struct Context<C: Clock> {
     settings: ServerSettings,
     metrics: ServerMetrics,
     clock: C,
+    tracer: Option<Tracer>,
     door: Arc<Door>,
     places: Arc<Semaphore>,
     handshakes: Semaphore,
@@ -156,7 +159,8 @@ impl<C: Clock> Server<C> {
         let places = Arc::new(Semaphore::new(settings.max_connections.max(1)));
         let handshakes = Semaphore::new(settings.max_handshakes.max(1));
         let (shutdown, cut_off) = (CancellationToken::new(), CancellationToken::new());
-        let context = Context { router, settings, metrics, clock, door, places, handshakes, shutdown, cut_off };
+        let tracer = None;
+        let context = Context { router, settings, metrics, clock, tracer, door, places, handshakes, shutdown, cut_off };
         Self { listener, acceptor: None, context }
     }
 
@@ -164,6 +168,15 @@ impl<C: Clock> Server<C> {
     #[must_use]
     pub fn with_tls(mut self, acceptor: Acceptor<C>) -> Self {
         self.acceptor = Some(acceptor);
+        self
+    }
+
+    /// The same server, whose requests are spans: parts of the trace that they come in with, or roots of new ones.
+    #[must_use]
+    pub fn traced(mut self, tracer: Tracer) -> Self {
+        let router = std::mem::take(&mut self.context.router);
+        self.context.router = router.layer(MapRequestLayer::new(crate::trace::note_route));
+        self.context.tracer = Some(tracer);
         self
     }
 

@@ -3,8 +3,10 @@
 use super::{Context, PeerInfo};
 use crate::metrics::{Listener, ServedOutcome, ServedSpan};
 use crate::problem::{self, ProblemResponse, RequestId};
+use crate::trace::ServerTrace;
 use artstore_api::Code;
-use artstore_metrics::{Clock, Monotonic};
+use artstore_metrics::{Clock, Exemplar, Monotonic};
+use artstore_trace::Context as TraceContext;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -67,27 +69,30 @@ impl Activity {
 pub(super) struct Observed<C: Clock> {
     context: Arc<Context<C>>,
     peer: PeerInfo,
+    tls: bool,
     activity: Arc<Activity>,
 }
 
 impl<C: Clock> Clone for Observed<C> {
     fn clone(&self) -> Self {
-        Self { context: Arc::clone(&self.context), peer: self.peer.clone(), activity: Arc::clone(&self.activity) }
+        let (context, activity) = (Arc::clone(&self.context), Arc::clone(&self.activity));
+        Self { context, peer: self.peer.clone(), tls: self.tls, activity }
     }
 }
 
 impl<C: Clock> Observed<C> {
-    pub(super) fn new(context: &Arc<Context<C>>, peer: PeerInfo, activity: Arc<Activity>) -> Self {
-        Self { context: Arc::clone(context), peer, activity }
+    pub(super) fn new(context: &Arc<Context<C>>, peer: PeerInfo, tls: bool, activity: Arc<Activity>) -> Self {
+        Self { context: Arc::clone(context), peer, tls, activity }
     }
 
     /// Answers one request.
     pub(super) async fn answer(
         self,
-        request: Request<hyper::body::Incoming>,
+        mut request: Request<hyper::body::Incoming>,
     ) -> Result<Response<ObservedBody<C>>, Infallible> {
         let id = RequestId::of(request.headers());
-        let mut access = self.access(&request, id.clone());
+        let mut access = self.access(&mut request, id.clone());
+        let context = access.trace.as_ref().map(|trace| trace.context().clone());
         let span = tracing::info_span!(
             "request",
             request_id = id.as_str(),
@@ -99,7 +104,8 @@ impl<C: Clock> Observed<C> {
         request.extensions_mut().insert(id.clone());
         request.extensions_mut().insert(self.peer);
         let handled = self.context.router.clone().oneshot(request);
-        let handled = AssertUnwindSafe(handled).catch_unwind().instrument(span.clone()).await;
+        let handled = AssertUnwindSafe(handled).catch_unwind().instrument(span.clone());
+        let handled = TraceContext::scope_if_some(context, handled).await;
         let mut response = match handled {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
@@ -118,10 +124,16 @@ impl<C: Clock> Observed<C> {
         Ok(response)
     }
 
-    fn access(&self, request: &Request<hyper::body::Incoming>, id: RequestId) -> Access<C> {
+    fn access(&self, request: &mut Request<hyper::body::Incoming>, id: RequestId) -> Access<C> {
         let listener = self.context.settings.listener;
         self.activity.started();
+        let trace = self
+            .context
+            .tracer
+            .as_ref()
+            .map(|tracer| ServerTrace::begin(tracer, request, self.tls, self.peer.remote.ip()));
         Access {
+            trace,
             id,
             listener,
             method: request.method().clone(),
@@ -142,6 +154,8 @@ impl<C: Clock> Observed<C> {
 
 /// One line of the access log, written when the request has ended, however it did.
 struct Access<C: Clock> {
+    /// Ends with it.
+    trace: Option<ServerTrace>,
     id: RequestId,
     listener: Listener,
     method: Method,
@@ -174,7 +188,8 @@ impl<C: Clock> Access<C> {
     /// The response was handed over to its end.
     fn complete(&mut self) {
         if let Some(status) = self.status {
-            self.served.served(status, self.clock.monotonic().since(self.start));
+            let exemplar = self.trace.as_ref().and_then(|trace| Exemplar::of(trace.context(), &self.clock));
+            self.served.served(status, self.clock.monotonic().since(self.start), exemplar);
         }
     }
 }
@@ -202,7 +217,7 @@ impl<C: Clock> Drop for Access<C> {
                 )
             };
         }
-        match (self.listener, outcome) {
+        let log = || match (self.listener, outcome) {
             (_, ServedOutcome::ServerError) => line!(warn),
             // Scrapes and health checks would drown the rest.
             (Listener::Operations, _) => line!(debug),
@@ -213,6 +228,13 @@ impl<C: Clock> Drop for Access<C> {
                 | ServedOutcome::ClientError
                 | ServedOutcome::Aborted,
             ) => line!(info),
+        };
+        match self.trace.as_ref().map(|trace| trace.context().clone()) {
+            Some(context) => context.enter(log),
+            None => log(),
+        }
+        if let Some(trace) = self.trace.take() {
+            trace.end(self.status, outcome == ServedOutcome::Aborted);
         }
     }
 }
