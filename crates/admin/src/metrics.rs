@@ -7,7 +7,7 @@ use crate::store::{Applied, Swept};
 use artstore_api::element::{ElementMode, ElementStatus};
 use artstore_auth::Algorithm;
 use artstore_metrics::{
-    Clock, Counter, Family, Gauge, Histogram, Label, LabelValue as _, Monotonic, Registry, label_enum,
+    Clock, Counter, Exemplar, Family, Gauge, Histogram, Label, LabelValue as _, Monotonic, Registry, label_enum,
 };
 use std::sync::Arc;
 
@@ -375,7 +375,8 @@ impl<C: Clock> Drop for TokenSpan<C> {
     fn drop(&mut self) {
         let Some(outcome) = self.outcome else { return self.metrics.token_requests_cancelled.inc(self.form) };
         if outcome == TokenOutcome::Issued {
-            self.metrics.token_issue_duration.observe((), self.clock.monotonic().since(self.started));
+            let took = self.clock.monotonic().since(self.started);
+            self.metrics.token_issue_duration.observe_traced((), took, Exemplar::current(&self.clock));
         }
         self.metrics.token_requests.inc((self.form, outcome));
     }

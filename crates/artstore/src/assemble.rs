@@ -3,11 +3,13 @@
 
 use crate::failure::Failure;
 use crate::rotation::Rotation;
+use crate::traces::{TracePlan, Traces};
 use artstore_api::scope;
 use artstore_auth::{
     AdminInstance, Algorithm, AuthMetrics, AuthService, AuthSettings, Backoff, ClientAuthentication, Discovery,
     DiscoverySettings, ExpectedClaims, JwksSource, TokenEndpoint, TokenVerifier, VerifierSettings, http_transport,
 };
+use artstore_http::trace::OtlpExporter;
 use artstore_http::{
     Client, ClientSettings, Health, HttpClientMetrics, Listener, PLAIN_HTTP_ANSWER, Server, ServerMetrics,
     ServerSettings, StatusPage, operations_router,
@@ -162,6 +164,7 @@ pub(crate) struct Foundation {
     monitor: Option<CertificateMonitor>,
     reloader: Option<Reloader>,
     rotation: Option<Rotation>,
+    traces: Traces,
 }
 
 impl Foundation {
@@ -169,10 +172,11 @@ impl Foundation {
     ///
     /// # Errors
     /// A certificate, key or bundle that cannot be used.
-    pub(crate) fn new(name: &'static str, plan: Option<&TlsPlan>) -> Result<Self, Failure> {
+    pub(crate) fn new(name: &'static str, plan: Option<&TlsPlan>, traces: &TracePlan) -> Result<Self, Failure> {
         let (registry, clock) = (Registry::new(), SystemClock::new());
         artstore_ops::register_build_info(&registry, name);
         artstore_http::process::register(&registry);
+        let traces = Traces::new(name, traces, plan, &registry, clock)?;
         let mut foundation = Self {
             name,
             registry,
@@ -182,6 +186,7 @@ impl Foundation {
             monitor: None,
             reloader: None,
             rotation: None,
+            traces,
         };
         if let Some(plan) = plan {
             foundation.set_up_tls(plan).map_err(|error| Failure::failed(format!("{name}: {error}")))?;
@@ -223,10 +228,11 @@ impl Foundation {
         Ok(())
     }
 
-    /// The module's HTTP client.
+    /// The module's HTTP client, for its peers.
     pub(crate) fn client(&mut self) -> Client {
         let metrics = HttpClientMetrics::new(&self.registry);
         let client = Client::new(ClientSettings::default(), self.connector.clone(), metrics, self.clock);
+        let client = client.traced(self.traces.tracer.clone());
         if let Some(rotation) = &mut self.rotation {
             rotation.client(client.clone());
         }
@@ -260,6 +266,7 @@ impl Foundation {
         settings.scope = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         settings.timeout = plan.timeout;
         settings.backoff = plan.backoff;
+        settings.tracer = Some(self.traces.tracer.clone());
         settings.expected = Some(ExpectedClaims {
             issuer: plan.issuer.clone(),
             audiences: audiences.iter().map(|audience| (*audience).to_owned()).collect(),
@@ -300,13 +307,15 @@ impl Foundation {
             None => module.router,
         };
         let mut main = Server::new(listeners.main, router, listeners.settings, metrics, self.clock);
+        main = main.traced(self.traces.tracer);
         if let Some(acceptor) = self.acceptor {
             main = main.with_tls(acceptor);
         }
         let shutdown = CancellationToken::new();
         let reload_trigger = self.reloader.as_ref().map(Reloader::trigger);
         let watch = Watch { monitor: self.monitor, reloader: self.reloader, rotation: self.rotation };
-        let task = tokio::spawn(run(main, operations, module.background, watch, shutdown.clone()));
+        let task =
+            tokio::spawn(run(main, operations, module.background, watch, self.traces.exporter, shutdown.clone()));
         Running { name: self.name, health: module.health, shutdown, task, reload_trigger }
     }
 }
@@ -378,9 +387,19 @@ impl Watch {
     }
 }
 
-/// Requests first, then the background work (which flushes), the operations listener last: it shows the end.
-async fn run(main: Server, operations: Server, background: Background, watch: Watch, shutdown: CancellationToken) {
-    let (requests_done, all_done) = (CancellationToken::new(), CancellationToken::new());
+/// Requests first, then the background work (which flushes), then the spans of both, the operations listener last: it shows
+/// the end.
+async fn run(
+    main: Server,
+    operations: Server,
+    background: Background,
+    watch: Watch,
+    exporter: Option<OtlpExporter<SystemClock>>,
+    shutdown: CancellationToken,
+) {
+    let (requests_done, work_done, all_done) =
+        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let exporter = exporter.map(|exporter| tokio::spawn(exporter.run(work_done.clone())));
     let operations = tokio::spawn(operations.serve(all_done.clone()));
     let background = tokio::spawn(background(requests_done.clone()));
     let watch = tokio::spawn(watch.run(requests_done.clone()));
@@ -389,6 +408,10 @@ async fn run(main: Server, operations: Server, background: Background, watch: Wa
     // A panic there was logged when it happened; the shutdown goes on.
     let _ = background.await;
     let _ = watch.await;
+    work_done.cancel();
+    if let Some(exporter) = exporter {
+        let _ = exporter.await;
+    }
     all_done.cancel();
     let _ = operations.await;
 }

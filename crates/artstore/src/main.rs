@@ -12,6 +12,7 @@ mod logging;
 mod modules;
 mod rotation;
 mod signals;
+mod traces;
 mod up;
 
 use clap::{Args, Parser, Subcommand};

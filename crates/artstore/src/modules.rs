@@ -5,6 +5,7 @@ use crate::assemble::{
     ModuleParts, Running, TlsPlan,
 };
 use crate::failure::Failure;
+use crate::traces::TracePlan;
 use artstore_admin::{Admin, AdminSettings};
 use artstore_api::scope;
 use artstore_element::{Element, ElementDeps, ElementSettings};
@@ -19,9 +20,10 @@ use std::sync::Arc;
 pub(crate) async fn open_admin<C: Clock>(
     settings: AdminSettings,
     tls: Option<&TlsPlan>,
+    traces: &TracePlan,
     clock: C,
 ) -> Result<(Admin<C>, Foundation), Failure> {
-    let foundation = Foundation::new("admin", tls)?;
+    let foundation = Foundation::new("admin", tls, traces)?;
     let admin = Admin::open(settings, &foundation.registry, clock).await.map_err(|e| cannot_open("admin", &e))?;
     Ok((admin, foundation))
 }
@@ -42,16 +44,19 @@ pub(crate) async fn start_element(
     mut settings: ElementSettings,
     tls: Option<&TlsPlan>,
     auth: &AuthPlan,
+    traces: &TracePlan,
     mut listeners: Listeners,
 ) -> Result<Running, Failure> {
     // The largest attributes of a file sent in one request make a header of 35 KiB.
     listeners.settings.max_header_bytes = listeners.settings.max_header_bytes.max(64 << 10);
-    let mut foundation = Foundation::new(name, tls)?;
+    let mut foundation = Foundation::new(name, tls, traces)?;
     let client = foundation.client();
     settings.admin_urls.clone_from(&auth.admin_urls);
     let (service, verifier) =
         foundation.auth(auth, &client, &ELEMENT_SCOPES, &ELEMENT_AUDIENCES, scope::AUDIENCE_ELEMENT)?;
-    let deps = ElementDeps { client, s3_client: None, auth: Some(service.clone()), verifier };
+    // The store is none of our peers: it learns nothing of traces.
+    let s3_client = Some(client.untraced());
+    let deps = ElementDeps { client, s3_client, auth: Some(service.clone()), verifier };
     let element = Element::open(settings, deps, &foundation.registry, foundation.clock)
         .await
         .map_err(|e| cannot_open(name, &e))?;
@@ -74,11 +79,12 @@ pub(crate) async fn start_ingester(
     mut settings: IngesterSettings,
     tls: Option<&TlsPlan>,
     auth: &AuthPlan,
+    traces: &TracePlan,
     mut listeners: Listeners,
 ) -> Result<Running, Failure> {
     // The longest description and tags, percent-encoded in the query of a raw upload, make a head of 72 KiB.
     listeners.settings.max_header_bytes = listeners.settings.max_header_bytes.max(96 << 10);
-    let mut foundation = Foundation::new("ingester", tls)?;
+    let mut foundation = Foundation::new("ingester", tls, traces)?;
     let client = foundation.client();
     settings.admin_urls.clone_from(&auth.admin_urls);
     let (service, verifier) =

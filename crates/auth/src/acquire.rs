@@ -9,6 +9,7 @@ use crate::token::{Moment, usable_until};
 use crate::transport::Transport;
 use crate::{AuthError, AuthErrorType, VerifyError};
 use artstore_metrics::{Clock, UnixTime};
+use artstore_trace::Context;
 use std::time::Duration;
 use tracing::Instrument as _;
 
@@ -28,14 +29,18 @@ pub(crate) async fn acquire<C: Clock>(
     transport: &Transport,
     trigger: Trigger,
 ) -> Result<Acquired, AuthError> {
-    let mut span = inner.metrics.acquisition(trigger);
-    let trace = span.trace();
-    let result = pass(inner, transport, &mut span).instrument(trace).await;
-    if let Ok(acquired) = &result {
-        let instance = inner.settings.instances[acquired.instance].origin();
-        let seconds = acquired.grant.lifetime.as_secs();
-        tracing::info!(trigger = trigger.label(), admin_module_url = instance, seconds, "got a token");
-    }
+    let mut span = inner.metrics.acquisition(trigger, inner.settings.tracer.as_ref());
+    let (trace, context) = (span.trace(), span.context());
+    let passed = async {
+        let result = pass(inner, transport, &mut span).instrument(trace).await;
+        if let Ok(acquired) = &result {
+            let instance = inner.settings.instances[acquired.instance].origin();
+            let seconds = acquired.grant.lifetime.as_secs();
+            tracing::info!(trigger = trigger.label(), admin_module_url = instance, seconds, "got a token");
+        }
+        result
+    };
+    let result = Context::scope_if_some(context, passed).await;
     span.finish(result.as_ref().err().map(AuthError::kind));
     result
 }

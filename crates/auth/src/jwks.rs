@@ -8,6 +8,7 @@ use crate::{
 };
 use arc_swap::ArcSwapOption;
 use artstore_metrics::{Clock, Monotonic};
+use artstore_trace::Context;
 use futures_util::FutureExt;
 use http::{Method, Request, header};
 use std::collections::HashMap;
@@ -199,10 +200,11 @@ impl<C: Clock> RemoteKeys<C> {
         let (sender, flight) = watch::channel(false);
         state.flight = Some(flight.clone());
         let keys = Arc::clone(self);
-        runtime.spawn(async move {
+        // It is a part of the trace of whoever caused it.
+        runtime.spawn(Context::carry(async move {
             keys.fetch_and_keep().await;
             sender.send_replace(true);
-        });
+        }));
         Some(flight)
     }
 

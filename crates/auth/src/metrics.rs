@@ -4,9 +4,10 @@ use crate::progress::{Progress, Token};
 use crate::token::Moment;
 use crate::{AdminInstance, AuthErrorType};
 use artstore_metrics::{
-    Clock, Counter, EventLock, Family, Gauge, GaugeGuard, Histogram, Label, LabelValue, Monotonic, Outcome, Registry,
-    Row, Rows, Shards, SystemClock, UnixTime, label_enum,
+    Clock, Counter, EventLock, Exemplar, Family, Gauge, GaugeGuard, Histogram, Label, LabelValue, Monotonic, Outcome,
+    Registry, Row, Rows, Shards, SystemClock, UnixTime, label_enum,
 };
+use artstore_trace::{Context, Kind, Tracer};
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -331,12 +332,18 @@ impl<C: Clock> AuthMetrics<C> {
     }
 
     /// An acquisition begins.
-    pub(crate) fn acquisition(&self, trigger: Trigger) -> AcquisitionSpan<C> {
+    pub(crate) fn acquisition(&self, trigger: Trigger, tracer: Option<&Tracer>) -> AcquisitionSpan<C> {
         let started = self.clock.monotonic();
         self.progress().acquiring += 1;
         let outcome = tracing::field::Empty;
         let trace = tracing::info_span!("token_acquisition", trigger = trigger.label(), outcome);
-        AcquisitionSpan { metrics: self.clone(), trigger, started, exchanges: Vec::new(), finished: false, trace }
+        let exported = tracer.map(|tracer| {
+            let mut span = tracer.child("token_acquisition", Kind::Internal);
+            span.set("artstore.token.trigger", trigger.label());
+            span
+        });
+        let (metrics, exchanges) = (self.clone(), Vec::new());
+        AcquisitionSpan { metrics, trigger, started, exchanges, finished: false, trace, exported }
     }
 
     /// A token was put into the cache; it ends at the earlier of the two.
@@ -409,6 +416,8 @@ pub(crate) struct AcquisitionSpan<C: Clock> {
     exchanges: Vec<ExchangeRecord>,
     finished: bool,
     trace: tracing::Span,
+    /// The same for other systems.
+    exported: Option<artstore_trace::Span>,
 }
 
 #[derive(Debug)]
@@ -424,6 +433,11 @@ impl<C: Clock> AcquisitionSpan<C> {
         self.trace.clone()
     }
 
+    /// The trace in which the work is done.
+    pub(crate) fn context(&self) -> Option<Context> {
+        self.exported.as_ref().map(|span| span.context().clone()).or_else(Context::current)
+    }
+
     /// An exchange ended: how long it took if a request was written, and why it failed if it did.
     pub(crate) fn exchange(&mut self, instance: usize, duration: Option<Duration>, error: Option<AuthErrorType>) {
         self.exchanges.push(ExchangeRecord { instance, duration, error });
@@ -433,10 +447,14 @@ impl<C: Clock> AcquisitionSpan<C> {
     pub(crate) fn finish(mut self, error: Option<AuthErrorType>) {
         self.finished = true;
         self.trace.record("outcome", outcome(error));
+        if let (Some(span), Some(kind)) = (&mut self.exported, error) {
+            span.fail(kind.label());
+        }
+        let exemplar = self.context().and_then(|context| Exemplar::of(&context, &self.metrics.clock));
         let _event = self.metrics.events.event();
         for exchange in &self.exchanges {
             if let Some(duration) = exchange.duration {
-                self.metrics.refresh_duration.observe((), duration);
+                self.metrics.refresh_duration.observe_traced((), duration, exemplar);
             }
             if let Some(kind) = exchange.error {
                 self.metrics.error(kind, exchange.instance);
@@ -446,7 +464,8 @@ impl<C: Clock> AcquisitionSpan<C> {
             None => (Status::Success, Outcome::Success),
             Some(kind) => (Status::Failure, Outcome::Failure(kind)),
         };
-        self.metrics.acquisition_duration.observe((), self.metrics.clock.monotonic().since(self.started));
+        let took = self.metrics.clock.monotonic().since(self.started);
+        self.metrics.acquisition_duration.observe_traced((), took, exemplar);
         self.metrics.refresh.inc((status, self.trigger));
         self.metrics.requests.inc(outcome);
     }
@@ -458,6 +477,9 @@ impl<C: Clock> Drop for AcquisitionSpan<C> {
         if !self.finished {
             self.metrics.cancelled.inc(());
             self.trace.record("outcome", "cancelled");
+            if let Some(span) = &mut self.exported {
+                span.fail("cancelled");
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     TokenVerifier,
 };
 use artstore_metrics::{Clock, Monotonic, SystemClock};
+use artstore_trace::Context as TraceContext;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -361,7 +362,8 @@ impl<C: Clock> Inner<C> {
         // A runtime that shuts down drops the task at once, and the task's end takes the lock.
         drop(state);
         let flying = Flying { inner: Arc::clone(self), id };
-        runtime.spawn(async move { flying.fly(trigger, start, &sender).await });
+        // It is a part of the trace of whoever caused it.
+        runtime.spawn(TraceContext::carry(async move { flying.fly(trigger, start, &sender).await }));
         Some(result)
     }
 

@@ -2,6 +2,7 @@
 
 use crate::{AdminInstance, ClientAuthentication, Discovery, ExpectedClaims};
 use artstore_metrics::Monotonic;
+use artstore_trace::Tracer;
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -79,6 +80,9 @@ pub struct AuthSettings {
     pub backoff: Backoff,
     /// The longest answer that is read. 64 KiB.
     pub max_response_bytes: usize,
+    /// Makes a span of each acquisition: a part of the trace of who caused it, or, in the background, one of its own. Default
+    /// none.
+    pub tracer: Option<Tracer>,
 }
 
 impl AuthSettings {
@@ -101,6 +105,7 @@ impl AuthSettings {
             acquisition_limit: Duration::from_secs(30),
             backoff: Backoff::default(),
             max_response_bytes: 64 * 1024,
+            tracer: None,
         }
     }
 

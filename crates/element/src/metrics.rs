@@ -1,6 +1,6 @@
 //! The families of a Storage Element and the typed events that move them.
 
-use artstore_metrics::{Counter, Family, Gauge, GaugeGuard, Histogram, LabelValue, Registry, label_enum};
+use artstore_metrics::{Counter, Exemplar, Family, Gauge, GaugeGuard, Histogram, LabelValue, Registry, label_enum};
 use std::time::Duration;
 
 label_enum! {
@@ -240,8 +240,8 @@ impl ElementMetrics {
     }
 
     /// A file was published.
-    pub fn published(&self, commit: Duration) {
-        self.commit_duration.observe((), commit);
+    pub fn published(&self, commit: Duration, exemplar: Option<Exemplar>) {
+        self.commit_duration.observe_traced((), commit, exemplar);
         self.files.add((), 1);
     }
 
@@ -353,7 +353,7 @@ mod tests {
     fn each_event_moves_its_own_family() {
         let (registry, metrics) = metrics();
         metrics.scanned(5);
-        metrics.published(Duration::from_millis(3));
+        metrics.published(Duration::from_millis(3), None);
         metrics.deleted(DeleteCause::Expired);
         metrics.deleted(DeleteCause::Client);
         metrics.directory_synced(3);

@@ -4,9 +4,10 @@ use crate::failure::Failure;
 use artstore_api::file::RetentionPolicy;
 use artstore_api::{Code, element::ElementMode};
 use artstore_metrics::{
-    Clock, Counter, Family, Gauge, GaugeGuard, Histogram, LabelSet, LabelValue as _, Monotonic, Registry, Row, Rows,
-    SystemClock, label_enum,
+    Clock, Counter, Exemplar, Family, Gauge, GaugeGuard, Histogram, LabelSet, LabelValue as _, Monotonic, Registry,
+    Row, Rows, SystemClock, label_enum,
 };
+use artstore_trace::Context;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -361,6 +362,7 @@ impl<C: Clock> IngesterMetrics<C> {
             way,
             policy: Policy::Unknown,
             started: self.clock.monotonic(),
+            trace: Context::current(),
             end: End::Dropped,
         }
     }
@@ -419,6 +421,7 @@ pub struct UploadSpan<C: Clock = SystemClock> {
     way: Way,
     policy: Policy,
     started: Monotonic,
+    trace: Option<Context>,
     end: End,
     #[expect(dead_code, reason = "held for the gauge")]
     active: GaugeGuard,
@@ -469,7 +472,8 @@ impl<C: Clock> Drop for UploadSpan<C> {
             End::Stored { size } => {
                 #[expect(clippy::cast_precision_loss, reason = "a histogram's sum is a float")]
                 shared.upload_size.observe_value(self.way, size as f64);
-                shared.upload_duration.observe(self.way, self.elapsed());
+                let exemplar = self.trace.as_ref().and_then(|trace| Exemplar::of(trace, &self.metrics.clock));
+                shared.upload_duration.observe_traced(self.way, self.elapsed(), exemplar);
                 UploadOutcome::Stored
             }
             End::Failed(outcome) => outcome,

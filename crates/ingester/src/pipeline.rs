@@ -14,6 +14,7 @@ use artstore_api::element::{Element, ElementMode};
 use artstore_api::file::{Attributes, FileId, FileRecord, RetentionPolicy};
 use artstore_api::upload::{CompleteUpload, CreateUpload, LateAttributes};
 use artstore_metrics::Clock;
+use artstore_trace::Context as TraceContext;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use http::HeaderValue;
@@ -99,14 +100,14 @@ impl<C: Clock> UploadPipeline<C> {
             }
         };
         let pipeline = self.clone();
-        let publishing = self.context.background.spawn(async move {
+        let publishing = self.context.background.spawn(TraceContext::carry(async move {
             let published = pipeline.publish(ready).await;
             match &published {
                 Ok(record) => span.stored(policy, record.size),
                 Err(failure) => span.ended_by(failure),
             }
             published
-        });
+        }));
         publishing.await.unwrap_or_else(|error| {
             Err(Failure::new(Code::Internal, "publishing the file came to no end").because(error))
         })

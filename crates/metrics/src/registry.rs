@@ -1,7 +1,7 @@
 //! The families of one module and their storage; what a scrape reads.
 
 use crate::cells::RowTexts;
-use crate::exposition::{self, Format, Sample, Samples};
+use crate::exposition::{self, Format, Sample, Samples, Value};
 use crate::{Counter, Family, Gauge, Histogram, Kind, LabelSet, Row, Rows, Shards, Values};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 
@@ -180,7 +180,7 @@ impl Registry {
     ) {
         let _no_event = self.begin();
         for entry in self.entries().into_iter().filter(|entry| wanted(entry.family)) {
-            let mut one = |suffix: &str, labels: &str, value: Value| show(entry.family, suffix, labels, value);
+            let mut one = |Sample { suffix, labels, value, .. }: Sample<'_>| show(entry.family, suffix, labels, value);
             (entry.collect)(&mut Samples::new(entry.family, &mut one));
         }
     }

@@ -12,7 +12,7 @@ use crate::policy::Policy;
 use crate::time_source::ClockTime;
 use crate::verify::{AnswerNote, NotingResolver, ServerJudge, ServerSeen};
 use arc_swap::{ArcSwap, ArcSwapOption};
-use artstore_metrics::{Clock, SystemClock};
+use artstore_metrics::{Clock, Exemplar, SystemClock};
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
@@ -192,6 +192,7 @@ impl<C: Clock> Connector<C> {
         let error = match tokio::time::timeout(self.handshake_timeout, handshake).await {
             Ok(Ok(stream)) => {
                 span.completed(self.clock.monotonic());
+                span.traced(Exemplar::current(&self.clock));
                 match self.admitted(name, &stream, current) {
                     Ok(membership) => return self.connected(server, stream, membership, &note, span),
                     Err(error) => error,

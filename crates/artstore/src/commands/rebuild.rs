@@ -4,6 +4,7 @@ use crate::assemble::Foundation;
 use crate::commands::config::{ModuleName, read};
 use crate::commands::serve::{ServeArgs, admin_settings, tls_plan};
 use crate::failure::Failure;
+use crate::traces::TracePlan;
 use artstore_admin::Admin;
 use clap::Args;
 use std::io::Write as _;
@@ -26,7 +27,7 @@ pub(crate) struct RebuildArgs {
 pub(crate) async fn run(args: &RebuildArgs) -> Result<(), Failure> {
     let values = read(ModuleName::Admin, &args.serve.config, &args.serve.set)?;
     let tls = tls_plan(&values, true, false)?;
-    let mut foundation = Foundation::new("admin", tls.as_ref())?;
+    let mut foundation = Foundation::new("admin", tls.as_ref(), &TracePlan::off())?;
     let failed = |error: &dyn std::fmt::Display| Failure::failed(format!("rebuild: {error}"));
     let admin =
         Admin::open(admin_settings(&values)?, &foundation.registry, foundation.clock).await.map_err(|e| failed(&e))?;

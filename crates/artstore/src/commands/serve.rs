@@ -9,6 +9,7 @@ use crate::file_limit;
 use crate::logging;
 use crate::modules::{open_admin, start_admin, start_element, start_ingester};
 use crate::signals::StopSignals;
+use crate::traces::TracePlan;
 use artstore_admin::{AdminSettings, FailureLimits};
 use artstore_auth::Algorithm;
 use artstore_element::{ElementSettings, S3Settings, StoreSettings};
@@ -128,7 +129,8 @@ pub(crate) fn admin_settings(values: &Values) -> Result<AdminSettings, Failure> 
 
 async fn admin(values: &Values) -> Result<Running, Failure> {
     let tls = tls_plan(values, false, false)?;
-    let (admin, foundation) = open_admin(admin_settings(values)?, tls.as_ref(), SystemClock::new()).await?;
+    let traces = TracePlan::of(values);
+    let (admin, foundation) = open_admin(admin_settings(values)?, tls.as_ref(), &traces, SystemClock::new()).await?;
     Ok(start_admin(admin, foundation, listeners(values).await?))
 }
 
@@ -144,7 +146,8 @@ async fn element(values: &Values) -> Result<Running, Failure> {
     settings.lease = values.seconds("element.lease");
     settings.session_ttl = values.seconds("element.session_ttl");
     let tls = tls_plan(values, true, true)?;
-    start_element("element", settings, tls.as_ref(), &authentication::plan(values)?, listeners(values).await?).await
+    let (auth, traces) = (authentication::plan(values)?, TracePlan::of(values));
+    start_element("element", settings, tls.as_ref(), &auth, &traces, listeners(values).await?).await
 }
 
 async fn ingester(values: &Values) -> Result<Running, Failure> {
@@ -156,7 +159,8 @@ async fn ingester(values: &Values) -> Result<Running, Failure> {
     settings.read_timeout = values.seconds("ingester.read_timeout");
     settings.element_list_ttl = values.seconds("ingester.element_list_ttl");
     let tls = tls_plan(values, true, false)?;
-    start_ingester(settings, tls.as_ref(), &authentication::plan(values)?, listeners(values).await?).await
+    let (auth, traces) = (authentication::plan(values)?, TracePlan::of(values));
+    start_ingester(settings, tls.as_ref(), &auth, &traces, listeners(values).await?).await
 }
 
 fn store(values: &Values) -> Result<StoreSettings, Failure> {

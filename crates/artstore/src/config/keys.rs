@@ -286,6 +286,44 @@ fn auth() -> Vec<Key> {
 }
 
 fn common() -> Vec<Key> {
+    [tracing(), logging()].concat()
+}
+
+fn tracing() -> Vec<Key> {
+    vec![
+        Key::new(
+            "tracing.otlp_endpoint",
+            Kind::Url,
+            "",
+            "Receiver of spans by OTLP over HTTP, at /v1/traces below it; nothing is exported if absent.",
+        )
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        Key::new("tracing.service_name", Kind::Text, "", "The module's name there; artstore-MODULE if absent.")
+            .env("OTEL_SERVICE_NAME"),
+        Key::new(
+            "tracing.sample_ratio",
+            Kind::Ratio,
+            "1.0",
+            "Share of the traces beginning here that is sampled; one that comes in is sampled as its sender says.",
+        )
+        .env("OTEL_TRACES_SAMPLER_ARG"),
+        Key::new(
+            "tracing.queue_spans",
+            Kind::Integer(1, 1_000_000),
+            "2048",
+            "Spans that may wait to be exported; more are dropped and counted.",
+        ),
+        Key::new(
+            "tracing.export_interval",
+            Kind::Seconds(0, 300),
+            "5",
+            "How long a span waits for others to be exported with it.",
+        ),
+        Key::new("tracing.export_timeout", Kind::Seconds(1, 120), "10", "How long the receiver may take."),
+    ]
+}
+
+fn logging() -> Vec<Key> {
     vec![
         Key::new(
             "log.level",

@@ -6,7 +6,7 @@
 pub(crate) mod keys;
 mod parse;
 
-pub(crate) use parse::{Values, load};
+pub(crate) use parse::{Values, is_base_url, load};
 
 use std::fmt::Write as _;
 
@@ -40,6 +40,8 @@ pub(crate) enum Kind {
     Integer(u64, u64),
     /// Seconds, whole or with a fraction, within bounds, both included.
     Seconds(u64, u64),
+    /// A number from 0 to 1.
+    Ratio,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A list of texts; a comma-separated text in the environment.
@@ -95,6 +97,7 @@ fn describe(key: &Key) -> String {
     let bounds = match key.kind {
         Kind::Integer(low, high) => format!(" From {low} to {high}."),
         Kind::Seconds(low, high) => format!(" Seconds, from {low} to {high}."),
+        Kind::Ratio => " From 0 to 1.".to_owned(),
         Kind::Choice(words) => format!(" One of: {}.", words.join(", ")),
         _ => String::new(),
     };
@@ -106,7 +109,7 @@ const fn example(kind: Kind) -> &'static str {
     match kind {
         Kind::Text | Kind::Secret | Kind::Choice(_) => "\"…\"",
         Kind::Bool => "false",
-        Kind::Integer(..) | Kind::Seconds(..) => "0",
+        Kind::Integer(..) | Kind::Seconds(..) | Kind::Ratio => "0",
         Kind::List => "[\"…\"]",
         Kind::Address => "\"127.0.0.1:0\"",
         Kind::Url => "\"https://127.0.0.1:8000\"",

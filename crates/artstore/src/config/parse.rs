@@ -48,7 +48,12 @@ impl Values {
 
     /// The duration of a key; zero when it has none.
     pub(crate) fn seconds(&self, key: &str) -> Duration {
-        self.0.get(key).and_then(as_seconds).and_then(|s| Duration::try_from_secs_f64(s).ok()).unwrap_or_default()
+        self.0.get(key).and_then(as_number).and_then(|s| Duration::try_from_secs_f64(s).ok()).unwrap_or_default()
+    }
+
+    /// The number of a key; zero when it has none.
+    pub(crate) fn ratio(&self, key: &str) -> f64 {
+        self.0.get(key).and_then(as_number).unwrap_or_default()
     }
 
     /// The texts of a key.
@@ -149,7 +154,7 @@ fn from_text(kind: Kind, text: &str) -> Value {
             _ => as_is(),
         },
         Kind::Integer(..) => text.parse().map_or_else(|_| as_is(), Value::Integer),
-        Kind::Seconds(..) => text.parse().map_or_else(|_| as_is(), Value::Float),
+        Kind::Seconds(..) | Kind::Ratio => text.parse().map_or_else(|_| as_is(), Value::Float),
         Kind::List => {
             let parts = text.split([',', ':']).map(str::trim).filter(|part| !part.is_empty());
             let urls = text.split(',').map(str::trim).filter(|part| !part.is_empty());
@@ -165,8 +170,8 @@ fn from_text(kind: Kind, text: &str) -> Value {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "seconds within the bounds of the keys are exact")]
-fn as_seconds(value: &Value) -> Option<f64> {
+#[expect(clippy::cast_precision_loss, reason = "numbers within the bounds of the keys are exact")]
+fn as_number(value: &Value) -> Option<f64> {
     value.as_float().or_else(|| value.as_integer().map(|number| number as f64))
 }
 
@@ -188,11 +193,13 @@ fn check(key: &Key, value: Value) -> Result<Value, String> {
         }
         #[expect(clippy::cast_precision_loss, reason = "the bounds of the keys are small")]
         Kind::Seconds(low, high) => {
-            if as_seconds(&value).is_some_and(|seconds| (low as f64..=high as f64).contains(&seconds)) {
+            if as_number(&value).is_some_and(|seconds| (low as f64..=high as f64).contains(&seconds)) {
                 return Ok(value);
             }
             wrong(format!("seconds from {low} to {high}"))
         }
+        Kind::Ratio if as_number(&value).is_some_and(|ratio| (0.0..=1.0).contains(&ratio)) => Ok(value),
+        Kind::Ratio => wrong("a number from 0 to 1".to_owned()),
         Kind::Choice(words) => {
             if value.as_str().is_some_and(|text| words.contains(&text)) {
                 return Ok(value);

@@ -1,7 +1,9 @@
 //! The command line of `artstore up`.
 
 use super::fault::Fault;
+use crate::config::is_base_url;
 use crate::logging;
+use crate::traces::TracePlan;
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -70,6 +72,12 @@ pub(crate) struct UpArgs {
     /// How log lines look; text on a terminal and json elsewhere if absent.
     #[arg(long, env = "LOG_FORMAT", value_enum)]
     pub(super) log_format: Option<logging::Format>,
+    /// Receiver of spans by OTLP over HTTP (http://127.0.0.1:4318 is usual); nothing is exported if absent.
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = base_url)]
+    pub(super) otlp_endpoint: Option<String>,
+    /// Share of the traces beginning here that is sampled.
+    #[arg(long, value_name = "RATIO", env = "OTEL_TRACES_SAMPLER_ARG", default_value_t = 1.0, value_parser = ratio)]
+    pub(super) sample_ratio: f64,
 
     /// Upload a small file again and again, so that there is something to see; 2 a second unless told otherwise, 0 is none.
     #[arg(
@@ -106,11 +114,32 @@ impl UpArgs {
         self.demo_traffic.or(by_fault).unwrap_or_default()
     }
 
+    /// What is done with traces: spans are seen soon after they ended.
+    pub(super) fn traces(&self) -> TracePlan {
+        TracePlan {
+            endpoint: self.otlp_endpoint.clone(),
+            service_name: None,
+            sample_ratio: self.sample_ratio,
+            queue: 2048,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(10),
+        }
+    }
+
     /// How long tokens live.
     pub(super) fn token_lifetime(&self) -> Duration {
         let usual = if self.fault.is_some() { FAULT_TOKEN_LIFETIME } else { TOKEN_LIFETIME };
         Duration::from_secs(self.token_lifetime.unwrap_or(usual))
     }
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=1.0).contains(&ratio) { Ok(ratio) } else { Err("from 0 to 1".to_owned()) }
+}
+
+fn base_url(text: &str) -> Result<String, String> {
+    if is_base_url(text) { Ok(text.to_owned()) } else { Err("must be a URL of scheme, host and port alone".to_owned()) }
 }
 
 fn rate(text: &str) -> Result<f64, String> {

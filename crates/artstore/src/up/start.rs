@@ -59,12 +59,13 @@ pub(super) async fn start(
     urls: &Urls,
     armed: Option<&Armed>,
 ) -> Result<Started, Failure> {
+    let traces = args.traces();
     let present = armed.map(|armed| &armed.present);
     let tls = |connects, needed| tls_plan(certificates, armed, connects, needed);
     let mut admin_settings = AdminSettings::new(&data.join("admin"), &urls.admin);
     admin_settings.token_lifetime = args.token_lifetime();
     let (admin, foundation) =
-        open_admin(admin_settings, Some(&tls(false, false)), UpClock::new(present.cloned())).await?;
+        open_admin(admin_settings, Some(&tls(false, false)), &traces, UpClock::new(present.cloned())).await?;
     let secrets = accounts(&admin, data, urls.element_spare.is_some()).await?;
     let secret = |account: &str| secrets.get(account).cloned().unwrap_or_default();
     let listeners = Listeners { before: present.map(before_admin), ..sockets.admin };
@@ -103,7 +104,7 @@ pub(super) async fn start(
         if armed.is_some() {
             settings.heartbeat = ARMED_HEARTBEAT;
         }
-        modules.push(start_element(name, settings, Some(&plan), &auth(account), listeners).await?);
+        modules.push(start_element(name, settings, Some(&plan), &auth(account), &traces, listeners).await?);
     }
 
     // From a start on other ports the index remembers the old addresses: the Ingester reads the list once it has the new.
@@ -111,7 +112,8 @@ pub(super) async fn start(
     let mut settings = IngesterSettings::new(Vec::new());
     settings.max_file_bytes = args.max_file_bytes;
     settings.read_timeout = Duration::from_secs(args.read_timeout);
-    modules.push(start_ingester(settings, Some(&tls(true, false)), &auth(INGESTER), sockets.ingester).await?);
+    let tls = tls(true, false);
+    modules.push(start_ingester(settings, Some(&tls), &auth(INGESTER), &traces, sockets.ingester).await?);
     Ok(Started { modules, secret: secret(CLIENT) })
 }
 

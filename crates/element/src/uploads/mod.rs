@@ -19,6 +19,7 @@ use artstore_api::element::ElementMode;
 use artstore_api::file::{Attributes, FileId};
 use artstore_api::upload::{CreateUpload, UploadSession};
 use artstore_metrics::{Clock, UnixTime};
+use artstore_trace::Context;
 use axum::body::Body;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -236,7 +237,7 @@ impl<C: Clock> Uploads<C> {
         &self,
         work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let span = tracing::Instrument::in_current_span(work);
+        let span = Context::carry(tracing::Instrument::in_current_span(work));
         match self.shared.tasks.spawn(span).await {
             Ok(result) => result,
             Err(error) => Err(Refusal::Failed(std::io::Error::other(error).into())),

@@ -10,7 +10,7 @@ use artstore_api::file::{
     check_ttl,
 };
 use artstore_api::upload::{CompleteUpload, LateAttributes, OneShot};
-use artstore_metrics::{Clock, UnixTime};
+use artstore_metrics::{Clock, Exemplar, UnixTime};
 use axum::body::Body;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -168,7 +168,8 @@ impl<C: Clock> Shared<C> {
         }
         let record = record(file_id, attributes, size, checksum, self.clock.wall());
         append.publish(&record).await?;
-        self.metrics.published(self.clock.monotonic().since(began));
+        let took = self.clock.monotonic().since(began);
+        self.metrics.published(took, Exemplar::current(&self.clock));
         self.outbox.push(Unreported { file_id, change: Change::Published });
         Ok(record)
     }

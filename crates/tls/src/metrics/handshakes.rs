@@ -17,7 +17,8 @@ use crate::certificate::CertificateInfo;
 use crate::error::{FoundBy, TlsErrorType};
 use crate::policy::Policy;
 use artstore_metrics::{
-    Counter, EventLock, Family, Gauge, GaugeGuard, Histogram, Monotonic, Outcome, Registry, Row, Rows, UnixTime,
+    Counter, EventLock, Exemplar, Family, Gauge, GaugeGuard, Histogram, Monotonic, Outcome, Registry, Row, Rows,
+    UnixTime,
 };
 use rustls::{CipherSuite, NamedGroup};
 use std::sync::Arc;
@@ -139,13 +140,13 @@ impl HandshakeCells {
         }
     }
 
-    fn succeeded(&self, negotiated: Negotiated, took: Duration) {
+    fn succeeded(&self, negotiated: Negotiated, took: Duration, exemplar: Option<Exemplar>) {
         // What was negotiated is always among the enabled: the same policy made the configuration.
         let row = SuiteRow(self.policy.index_of(negotiated.suite).unwrap_or_default());
         let group = negotiated.group.and_then(|group| self.policy.index_of_group(group));
         let group = GroupRow(group.unwrap_or_else(|| self.policy.groups().count()));
         let _event = self.events.event();
-        self.duration.observe(row, took);
+        self.duration.observe_traced(row, took, exemplar);
         self.total.inc(Outcome::Success);
         self.protocol_usage.inc(negotiated.protocol);
         self.suite_usage.inc(row);
@@ -239,7 +240,7 @@ impl ConnectorMetrics {
     /// A handshake begins. If the span is dropped without an outcome, the connection was given up unsettled.
     #[must_use]
     pub fn handshake(&self, now: Monotonic) -> ClientHandshake {
-        ClientHandshake { metrics: self.clone(), started: now, took: Duration::ZERO, done: false }
+        ClientHandshake { metrics: self.clone(), started: now, took: Duration::ZERO, exemplar: None, done: false }
     }
 
     /// A connection is open until the guard is dropped.
@@ -255,10 +256,16 @@ pub struct ClientHandshake {
     metrics: ConnectorMetrics,
     started: Monotonic,
     took: Duration,
+    exemplar: Option<Exemplar>,
     done: bool,
 }
 
 impl ClientHandshake {
+    /// It belongs to this trace.
+    pub const fn traced(&mut self, exemplar: Option<Exemplar>) {
+        self.exemplar = exemplar;
+    }
+
     /// The handshake proper is over; the wait for settling does not count.
     pub fn completed(&mut self, now: Monotonic) {
         self.took = now.since(self.started);
@@ -267,7 +274,7 @@ impl ClientHandshake {
     /// The server accepted us. What comes of the connection is to be told to the guard.
     pub fn succeeded(mut self, negotiated: Negotiated) -> Usage {
         self.done = true;
-        self.metrics.cells.succeeded(negotiated, self.took);
+        self.metrics.cells.succeeded(negotiated, self.took, self.exemplar);
         self.metrics.cells.usage()
     }
 
@@ -397,7 +404,8 @@ impl ServerHandshake {
     /// Both sides accepted each other. What comes of the connection is to be told to the guard.
     pub fn succeeded(mut self, negotiated: Negotiated, now: Monotonic) -> Usage {
         self.done = true;
-        self.metrics.0.cells.succeeded(negotiated, now.since(self.hello));
+        // No request has come yet, and so no trace.
+        self.metrics.0.cells.succeeded(negotiated, now.since(self.hello), None);
         self.metrics.0.cells.usage()
     }
 

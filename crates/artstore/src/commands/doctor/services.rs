@@ -5,6 +5,7 @@ use super::peers::Way;
 use super::report::{Finding, Report};
 use crate::assemble::{AuthPlan, Foundation};
 use crate::exit::Exit;
+use crate::traces::TracePlan;
 use artstore_api::Problem;
 use artstore_api::element::{Capacity, Element, ElementList, ElementStatus};
 use artstore_client::{ConnectSettings, Connection};
@@ -89,7 +90,8 @@ async fn as_module(account: &ModuleAccount, url: &str, token: &Mutex<Option<Head
     let unusable = |error: &dyn std::fmt::Display| {
         Finding::failed(error.to_string(), "correct the table auth of the configuration", "token")
     };
-    let mut foundation = Foundation::new("doctor", account.tls.as_ref()).map_err(|error| unusable(&error))?;
+    let mut foundation =
+        Foundation::new("doctor", account.tls.as_ref(), &TracePlan::off()).map_err(|error| unusable(&error))?;
     let plan = AuthPlan { admin_urls: vec![url.to_owned()], ..account.auth.clone() };
     let client = foundation.client();
     let (service, _) = foundation
