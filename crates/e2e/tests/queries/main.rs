@@ -14,6 +14,7 @@ mod live;
 #[path = "../../../ops/tests/it/pages.rs"]
 mod pages;
 mod samples;
+mod trouble;
 mod vectors;
 mod victoria;
 mod workload;

@@ -14,21 +14,19 @@ const LOOKBACK: f64 = 300.0;
 /// Samples by name.
 pub(crate) struct Samples {
     by_name: BTreeMap<String, Vec<Series>>,
-    /// Between two scrapes.
-    interval: f64,
     /// Recorded series are computed, not read: names and expressions.
     pub(crate) records: BTreeMap<&'static str, String>,
 }
 
 impl Samples {
     /// All that a Prometheus has of the last hour before `time`.
-    pub(crate) fn of(prometheus: &Prometheus, time: f64, interval: f64) -> Self {
+    pub(crate) fn of(prometheus: &Prometheus, time: f64) -> Self {
         let mut by_name: BTreeMap<String, Vec<Series>> = BTreeMap::new();
         for series in prometheus.query_at("{__name__=~\".+\"}[1h]", time).unwrap() {
             by_name.entry(series.label(NAME).to_owned()).or_default().push(series);
         }
         let records = artstore_ops::groups().into_iter().flat_map(|group| group.records);
-        Self { by_name, interval, records: records.map(|record| (record.name, record.expr)).collect() }
+        Self { by_name, records: records.map(|record| (record.name, record.expr)).collect() }
     }
 
     /// All series that were scraped, none that a rule made.
@@ -50,15 +48,22 @@ impl Samples {
         self.by_name.get(selector.name.as_deref().unwrap()).into_iter().flatten().filter(fits)
     }
 
-    /// The newest sample of each, unless the series has ended: then its last is older than a few scrapes.
+    /// The newest sample of each, unless the series has ended: its target has been scraped since, and it was not there.
     pub(crate) fn instant(&self, selector: &VectorSelector, time: f64) -> Vec<(Labels, f64)> {
         assert!(selector.offset.is_none() && selector.at.is_none());
         let newest = |series: &Series| {
-            let point = *series.points.iter().rfind(|point| point.time <= time)?;
-            let age = time - point.time;
-            (age < LOOKBACK && age < self.interval * 4.0).then(|| (series.labels.clone(), point.value))
+            let point = newest_of(series, time)?;
+            let has_ended = self.scraped_last(series, time).is_some_and(|scraped| scraped > point.time);
+            (time - point.time < LOOKBACK && !has_ended).then(|| (series.labels.clone(), point.value))
         };
         self.select(selector).filter_map(newest).collect()
+    }
+
+    /// When the target of a series was last scraped before `time`.
+    fn scraped_last(&self, series: &Series, time: f64) -> Option<f64> {
+        let is_of_target =
+            |up: &&Series| ["job", "instance"].iter().all(|label| up.label(label) == series.label(label));
+        Some(newest_of(self.by_name.get("up")?.iter().find(is_of_target)?, time)?.time)
     }
 
     /// The samples of each within the window that ends at `time`, both ends included.
@@ -73,4 +78,9 @@ impl Samples {
         let times = self.by_name.get(name)?.iter().flat_map(|series| &series.points).map(|point| point.time);
         times.filter(|at| *at <= time).max_by(f64::total_cmp)
     }
+}
+
+/// The newest sample of a series that is no later than `time`.
+fn newest_of(series: &Series, time: f64) -> Option<Point> {
+    series.points.iter().rfind(|point| point.time <= time).copied()
 }
