@@ -79,7 +79,8 @@ fn stories_notice_mutants() {
 fn rules_as_the_mutants_are_written_pass() {
     let folder = tempfile::tempdir().unwrap();
     let cases = all();
-    for group in groups() {
+    // A group of records for the dashboards has no story.
+    for group in groups().into_iter().filter(|group| !group.alerts.is_empty()) {
         let told: Vec<&Case> =
             cases.iter().filter(|case| case.is_short() && group.alerts.iter().any(|a| a.name == case.alert)).collect();
         let mut group = group;
