@@ -12,9 +12,10 @@ use artstore_auth::{
 use artstore_http::trace::OtlpExporter;
 use artstore_http::{
     Client, ClientSettings, Health, HttpClientMetrics, Listener, PLAIN_HTTP_ANSWER, Server, ServerMetrics,
-    ServerSettings, StatusPage, operations_router,
+    ServerSettings, operations_router,
 };
 use artstore_metrics::{Registry, SystemClock};
+use artstore_ops::Status;
 use artstore_tls::{
     Acceptor, AcceptorSettings, AllowedClients, CertType, CertificateMetrics, CertificateMonitor, ClientAuth,
     Connector, ConnectorMetrics, ConnectorSettings, IdentityFiles, ListenerMetrics, Policy, ReloadFiles, ReloadMetrics,
@@ -292,8 +293,10 @@ impl Foundation {
     /// Starts the listeners and the background work of a module.
     pub(crate) fn start(self, module: ModuleParts, listeners: Listeners) -> Running {
         let metrics = ServerMetrics::new(&self.registry);
-        let page = StatusPage::new(format!("ArtStore {}", self.name));
-        let operations = operations_router(self.registry.clone(), Arc::clone(&module.health), page);
+        let instance = listeners.operations.local_addr().map(|address| address.to_string()).unwrap_or_default();
+        let health = Arc::clone(&module.health);
+        let status = Status::new(self.registry.clone(), Arc::clone(&health), self.clock, self.name, instance);
+        let operations = operations_router(self.registry.clone(), health).merge(status.router());
         let operations_settings = ServerSettings {
             listener: Listener::Operations,
             max_connections: 64,
@@ -313,7 +316,7 @@ impl Foundation {
         }
         let shutdown = CancellationToken::new();
         let reload_trigger = self.reloader.as_ref().map(Reloader::trigger);
-        let watch = Watch { monitor: self.monitor, reloader: self.reloader, rotation: self.rotation };
+        let watch = Watch { monitor: self.monitor, reloader: self.reloader, rotation: self.rotation, status };
         let task =
             tokio::spawn(run(main, operations, module.background, watch, self.traces.exporter, shutdown.clone()));
         Running { name: self.name, health: module.health, shutdown, task, reload_trigger }
@@ -363,11 +366,12 @@ impl Running {
     }
 }
 
-/// What watches a module's certificates.
+/// What watches a module's certificates and numbers.
 struct Watch {
     monitor: Option<CertificateMonitor>,
     reloader: Option<Reloader>,
     rotation: Option<Rotation>,
+    status: Status<SystemClock>,
 }
 
 impl Watch {
@@ -383,7 +387,7 @@ impl Watch {
                 reloader.run(move |change| rotation.take(change, &until), shutdown.clone()).await;
             }
         };
-        tokio::join!(monitor, reloader);
+        tokio::join!(monitor, reloader, self.status.run(shutdown.clone()));
     }
 }
 

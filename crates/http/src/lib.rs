@@ -26,6 +26,6 @@ pub use body::{Body, BoxError};
 pub use client::{Client, ClientError, ClientErrorKind, ClientSettings, ResponseBody, ResponseTimeout};
 pub use health::{Dependency, Health, HealthReport, Status};
 pub use metrics::{HttpClientMetrics, Listener, ServerMetrics, TraceMetrics};
-pub use operations::{StatusPage, escape_html, health_router, operations_router};
+pub use operations::{escape_html, health_router, operations_router};
 pub use problem::{ProblemResponse, RequestId};
 pub use server::{Drained, PLAIN_HTTP_ANSWER, PeerInfo, Server, ServerSettings};

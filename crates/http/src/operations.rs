@@ -1,52 +1,21 @@
-//! The operations listener of a module: metrics, health and a small status page.
+//! The operations listener of a module: metrics and health.
 
-use crate::health::{Health, HealthReport};
+use crate::health::Health;
 use artstore_metrics::{Format, Registry};
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
-use http::{HeaderMap, HeaderValue};
-use std::fmt::Write as _;
+use http::HeaderMap;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
 use std::sync::Arc;
 
-/// What the status page shows beside health: a title, and HTML of the module's own.
-#[derive(Clone)]
-pub struct StatusPage {
-    title: String,
-    extra: Arc<dyn Fn() -> String + Send + Sync>,
-}
-
-impl StatusPage {
-    /// A page with this title and nothing more.
-    #[must_use]
-    pub fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), extra: Arc::new(String::new) }
-    }
-
-    /// The same page with more HTML, made anew for each request. It must be self-contained and must escape
-    /// ([`escape_html`]) what it did not write itself.
-    #[must_use]
-    pub fn with_html(mut self, extra: impl Fn() -> String + Send + Sync + 'static) -> Self {
-        self.extra = Arc::new(extra);
-        self
-    }
-}
-
-impl std::fmt::Debug for StatusPage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StatusPage").field("title", &self.title).finish_non_exhaustive()
-    }
-}
-
-/// `/metrics`, `/health/live`, `/health/ready` and the status page at `/`.
-pub fn operations_router(registry: Registry, health: Arc<dyn Health>, page: StatusPage) -> Router {
+/// `/metrics`, `/health/live` and `/health/ready`; a module merges its status page with it.
+pub fn operations_router(registry: Registry, health: Arc<dyn Health>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/", get(status))
         .fallback(crate::problem::not_found)
-        .with_state(Operations { registry, health: Arc::clone(&health), page: Arc::new(page) })
+        .with_state(registry)
         .merge(health_router("/health", health))
 }
 
@@ -58,18 +27,11 @@ pub fn health_router(prefix: &str, health: Arc<dyn Health>) -> Router {
         .with_state(health)
 }
 
-#[derive(Clone)]
-struct Operations {
-    registry: Registry,
-    health: Arc<dyn Health>,
-    page: Arc<StatusPage>,
-}
-
-async fn metrics(State(operations): State<Operations>, headers: HeaderMap) -> Response {
+async fn metrics(State(registry): State<Registry>, headers: HeaderMap) -> Response {
     // Several Accept lines mean the same as one with commas.
     let accept: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = Format::negotiate(Some(&accept.join(",")));
-    let text = operations.registry.encode(format);
+    let text = registry.encode(format);
     ([(CONTENT_TYPE, format.content_type()), (VARY, "Accept"), (CACHE_CONTROL, "no-store")], text).into_response()
 }
 
@@ -85,38 +47,6 @@ async fn ready(State(health): State<Arc<dyn Health>>) -> Response {
 fn json(status: http::StatusCode, body: String) -> Response {
     (status, [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response()
 }
-
-async fn status(State(operations): State<Operations>) -> Response {
-    let html = page(&operations.page, &operations.health.ready());
-    let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'");
-    let kind = HeaderValue::from_static("text/html; charset=utf-8");
-    let no_store = HeaderValue::from_static("no-store");
-    ([(CONTENT_TYPE, kind), (CONTENT_SECURITY_POLICY, policy), (CACHE_CONTROL, no_store)], html).into_response()
-}
-
-fn page(page: &StatusPage, report: &HealthReport) -> String {
-    let title = escape_html(&page.title);
-    let mut rows = String::new();
-    for dependency in &report.dependencies {
-        let (name, word) = (escape_html(&dependency.name), dependency.status.as_str());
-        let reason = escape_html(&dependency.reason);
-        // Writing to a string does not fail.
-        let _ = write!(rows, "<tr><td>{name}</td><td class=\"{word}\">{word}</td><td>{reason}</td></tr>");
-    }
-    let word = report.status.as_str();
-    let extra = (page.extra)();
-    format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}: {word}</title><style>{STYLE}</style></head>\
-         <body><h1>{title} <span class=\"{word}\">{word}</span></h1>\
-         <table><thead><tr><th>Dependency</th><th>Status</th><th>Reason</th></tr></thead><tbody>{rows}</tbody></table>{extra}\
-         <p><a href=\"/metrics\">metrics</a> · <a href=\"/health/ready\">readiness</a> · <a href=\"/health/live\">liveness</a></p>\
-         </body></html>"
-    )
-}
-
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:50rem;padding:0 1rem;color:#1b1b1b;background:#fff}\
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #ddd}\
-.ok{color:#0a6b2d}.degraded{color:#8a5a00}.fail{color:#b00020}";
 
 /// Text as HTML shows it.
 #[must_use]
@@ -138,7 +68,7 @@ pub fn escape_html(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::{Dependency, Status};
+    use crate::health::{Dependency, HealthReport, Status};
     use artstore_metrics::{Counter, Family};
     use http::Request;
     use http_body_util::BodyExt;
@@ -150,8 +80,7 @@ mod tests {
         let registry = Registry::new();
         let knocks: Counter = registry.counter(&KNOCKS);
         knocks.inc(());
-        let page = StatusPage::new("Ingester <1>").with_html(|| "<p>extra</p>".to_owned());
-        operations_router(registry, Arc::new(move || report.clone()), page)
+        operations_router(registry, Arc::new(move || report.clone()))
     }
 
     async fn ask(router: Router, method: &str, path: &str, accept: &[&str]) -> (http::response::Parts, String) {
@@ -217,18 +146,13 @@ mod tests {
             let expected = serde_json::json!({"status": status.as_str(), "dependencies": [
                 {"name": "store", "status": "ok"}, {"name": "admin", "status": "fail", "reason": "refused <now>"}]});
             assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), expected);
-            let (parts, text) = ask(router(report.clone()), "GET", "/health/live", &[]).await;
+            let (parts, text) = ask(router(report), "GET", "/health/live", &[]).await;
             assert_eq!((parts.status.as_u16(), text.as_str()), (200, "{\"status\":\"ok\"}"));
-            let (parts, html) = ask(router(report), "GET", "/", &[]).await;
-            assert_eq!(parts.status, 200);
-            assert!(html.contains("<h1>Ingester &lt;1&gt; <span") && html.contains("refused &lt;now&gt;"), "{html}");
-            assert!(html.contains("<p>extra</p>") && !html.contains("http://") && !html.contains("https://"));
         }
     }
 
     #[test]
     fn html_is_escaped() {
         assert_eq!(escape_html("<a href='x'>\"&\"</a>"), "&lt;a href=&#39;x&#39;&gt;&quot;&amp;&quot;&lt;/a&gt;");
-        assert_eq!(format!("{:?}", StatusPage::new("T")), "StatusPage { title: \"T\", .. }");
     }
 }

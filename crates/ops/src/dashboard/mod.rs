@@ -8,7 +8,7 @@ mod pool;
 use crate::BUILD_INFO;
 use crate::promql::{Series, series};
 use artstore_metrics::Family;
-use panel::Panel;
+pub(crate) use panel::{Panel, Shape, Thresholds};
 use serde_json::{Value, json};
 
 /// The width of Grafana's grid, and the height of a panel.
@@ -37,6 +37,11 @@ pub(crate) fn auth() -> Value {
 /// `grafana/artstore-ingest-dashboard.json`.
 pub(crate) fn ingest() -> Value {
     INGEST.write()
+}
+
+/// The rows of both, the first dashboard's before the second's: titles, and panels from left to right.
+pub(crate) fn rows() -> Vec<(&'static str, Vec<Panel>)> {
+    [AUTH, INGEST].iter().flat_map(|dashboard| (dashboard.rows)()).collect()
 }
 
 /// The dashboard that shows what an alert is about: the first with a panel that leads to its runbook.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 /// How a panel shows its values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     /// Lines over time.
     Lines,
     /// A table of what is now.
@@ -14,7 +14,7 @@ pub(super) enum Shape {
 
 /// Where values become bad: the colours of three ranges, and the two values between them.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Thresholds {
+pub(crate) enum Thresholds {
     /// Nothing to judge.
     None,
     /// Red below the first, green from the second on.
@@ -25,20 +25,20 @@ pub(super) enum Thresholds {
 
 /// A panel.
 #[derive(Debug, Clone)]
-pub(super) struct Panel {
-    pub(super) title: &'static str,
-    pub(super) description: &'static str,
-    pub(super) unit: &'static str,
-    pub(super) thresholds: Thresholds,
-    pub(super) shape: Shape,
+pub(crate) struct Panel {
+    pub(crate) title: &'static str,
+    pub(crate) description: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) thresholds: Thresholds,
+    pub(crate) shape: Shape,
     /// Queries and how their lines are called.
-    pub(super) queries: Vec<(String, &'static str)>,
+    pub(crate) queries: Vec<(String, &'static str)>,
     /// Lines, by the beginning of their names, that have a unit of their own.
-    pub(super) other_unit: Option<(&'static str, &'static str)>,
+    pub(crate) other_unit: Option<(&'static str, &'static str)>,
     /// Whether the traces that a histogram names are drawn as points.
-    pub(super) exemplars: bool,
+    pub(crate) exemplars: bool,
     /// The alerts about what it shows.
-    pub(super) alerts: &'static [&'static str],
+    pub(crate) alerts: &'static [&'static str],
 }
 
 /// The data source that the dashboard's variable names.
