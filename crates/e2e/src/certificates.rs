@@ -51,6 +51,19 @@ impl Authority {
         Self { certificate, issuer: Issuer::new(params, key), folder: folder.to_owned() }
     }
 
+    /// One that is there already, to sign more: its certificate and key are PEM files. What it signs lies in `folder`.
+    ///
+    /// # Panics
+    /// When a file cannot be read.
+    #[must_use]
+    pub fn existing(folder: &Path, certificate: &Path, key: &Path) -> Self {
+        std::fs::create_dir_all(folder).unwrap();
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        let key = KeyPair::from_pem(&read(key)).unwrap();
+        let issuer = Issuer::from_ca_cert_pem(&read(certificate), key).unwrap();
+        Self { certificate: certificate.to_owned(), issuer, folder: folder.to_owned() }
+    }
+
     /// A certificate for this name, for servers on this machine and for clients.
     ///
     /// # Panics

@@ -10,10 +10,12 @@ mod agreement;
 mod corpus;
 mod evaluator;
 mod functions;
+mod hostile;
 mod live;
 #[path = "../../../ops/tests/it/pages.rs"]
 mod pages;
 mod samples;
+mod stranger;
 mod trouble;
 mod vectors;
 mod victoria;

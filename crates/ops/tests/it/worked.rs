@@ -5,8 +5,9 @@ use crate::committed::root;
 use crate::lint_selector::series_findings;
 use crate::promtool::run;
 use artstore_auth::metrics::{ACQUISITION_DURATION, ERRORS, REFRESH, REFRESH_DURATION, REQUESTS, SOURCE, TTL};
-use artstore_element::metrics::{CAPACITY, FREE};
-use artstore_ingester::metrics::UPLOADS_TOTAL;
+use artstore_element::metrics::{CAPACITY, COMMIT_DURATION, FREE};
+use artstore_http::metrics::{CLIENT_CLOSED, SERVER_FAULTS};
+use artstore_ingester::metrics::{ERRORS_TOTAL, UPLOAD_RECEIVED_BYTES_TOTAL, UPLOADS_TOTAL};
 use artstore_metrics::Family;
 use artstore_tls::metrics::{CERTIFICATE_EXPIRY, CONNECTION_REUSE, HANDSHAKE_DURATION, PROTOCOL_USAGE};
 use serde_json::{Value, json};
@@ -43,6 +44,8 @@ fn hour() -> Vec<(String, String)> {
         (of(A, &PROTOCOL_USAGE, "", &[("protocol", "TLSv1.2")]), every_minute(5)),
         (of(A, &CONNECTION_REUSE, "", &[("reused", "true")]), every_minute(320)),
         (of(B, &CONNECTION_REUSE, "", &[("reused", "false")]), every_minute(30)),
+        (of(A, &UPLOAD_RECEIVED_BYTES_TOTAL, "", &[("way", "raw")]), every_minute(6_000_000)),
+        (of(A, &SERVER_FAULTS, "", &[("listener", "main"), ("fault", "silent")]), every_minute(3)),
         (of(ELEMENT, &FREE, "", &[]), "375000000000+0x60".to_owned()),
         (of(ELEMENT, &CAPACITY, "", &[]), "1000000000000+0x60".to_owned()),
     ];
@@ -58,6 +61,17 @@ fn hour() -> Vec<(String, String)> {
         let labels = [("policy", "temporary"), ("outcome", outcome)];
         hour.push((of(A, &UPLOADS_TOTAL, "", &labels), every_minute(growth)));
     }
+    for (code, growth) in [("ELEMENT_UPLOAD_FAILED", 2), ("VALIDATION_ERROR", 50)] {
+        hour.push((of(A, &ERRORS_TOTAL, "", &[("code", code)]), every_minute(growth)));
+    }
+    for (reason, growth) in [("peer", 1), ("idle_timeout", 5)] {
+        hour.push((of(A, &CLIENT_CLOSED, "", &[("peer", "e:8010"), ("reason", reason)]), every_minute(growth)));
+    }
+    histogram(&mut hour, &COMMIT_DURATION, &[], |bound| match bound {
+        ..0.01 => grow(&[(0, 60)]),
+        0.01 => every_minute(90),
+        _ => every_minute(100),
+    });
     let tls = [("protocol", "TLSv1.3"), ("cipher_suite", "TLS_AES_256_GCM_SHA384")];
     histogram(&mut hour, &HANDSHAKE_DURATION, &tls, |bound| match bound {
         0.01 => every_minute(90),
@@ -102,7 +116,7 @@ fn worked_queries_give_what_the_page_says() {
     let series: Vec<Value> = hour.iter().map(|(series, values)| json!({"series": series, "values": values})).collect();
     let tests = worked.iter().map(test).collect::<Vec<_>>();
     let document = json!({
-        "rule_files": [], "evaluation_interval": "1m",
+        "rule_files": [root().canonicalize().unwrap().join("deploy/prometheus/artstore.rules.yml")], "evaluation_interval": "1m",
         "tests": [{"interval": "1m", "input_series": series, "promql_expr_test": tests}],
     });
     let folder = tempfile::tempdir().unwrap();
