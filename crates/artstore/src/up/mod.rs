@@ -21,9 +21,9 @@ use accounts::CLIENT;
 use announce::{announce, variables};
 use artstore_http::Status;
 use data::DataDir;
-use fault::{Fault, FaultFiles, Hands, Present, Switch};
+use fault::{Fault, FaultFiles, Hands, Present, Room, Switch};
 use sockets::Sockets;
-use start::{ARMED_CAPACITY_BYTES, Armed, Started, backoff, start};
+use start::{Armed, EDIT, Started, backoff, start};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
     let sockets = Sockets::bind(&args).await?;
     let urls = sockets.urls()?;
     let switch = args.fault.map(|_| Switch::new(data.join(fault::FILE)));
-    let armed = switch.as_ref().map(|switch| arm(switch, &data)).transpose()?;
+    let armed = switch.as_ref().map(|switch| arm(&args, switch, &data)).transpose()?;
     let Started { modules, secret } = start(&args, &data, &certificates, sockets, &urls, armed.as_ref()).await?;
     signals.reload_on_hangup(modules.iter().filter_map(Running::reload_trigger).collect());
     let _renewal = AbortOnDropHandle::new(tokio::spawn(renew(
@@ -99,8 +99,9 @@ pub(crate) async fn run(args: UpArgs) -> Result<(), Failure> {
 }
 
 /// Makes what exists only while faults are armed.
-fn arm(switch: &Switch, data: &DataDir) -> Result<Armed, Failure> {
-    Ok(Armed { present: switch.present(), files: Arc::new(FaultFiles::healthy(data.join("tls"))?) })
+fn arm(args: &UpArgs, switch: &Switch, data: &DataDir) -> Result<Armed, Failure> {
+    let files = Arc::new(FaultFiles::healthy(data.join("tls"))?);
+    Ok(Armed { present: switch.present(), files, room: Room::of(&data.join(EDIT), args.element_capacity_bytes) })
 }
 
 /// Renews the development certificates, also of a process that runs for months; the modules take them in use. What a fault
@@ -136,8 +137,7 @@ impl Demonstration {
         let traffic = if rate > 0.0 { Some(Traffic::start(way.session()?, rate)) } else { None };
         let mut fault = None;
         if let Some((switch, armed)) = faults {
-            let capacity = args.element_capacity_bytes.unwrap_or(ARMED_CAPACITY_BYTES);
-            let switch = switch.with_hands(Hands::new(armed.files, way.session()?, capacity));
+            let switch = switch.with_hands(Hands::new(armed.files, way.session()?, armed.room));
             let first = args.fault.unwrap_or(Fault::None);
             fault = Some(tokio::spawn(switch.run(first, shutdown.clone())));
         }

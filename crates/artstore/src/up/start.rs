@@ -3,7 +3,7 @@
 use super::accounts::{CLIENT, ELEMENT_EDIT, ELEMENT_RW, ELEMENT_SPARE, INGESTER, accounts};
 use super::args::UpArgs;
 use super::data::DataDir;
-use super::fault::{FaultFiles, Present, UpClock, before_admin, before_element};
+use super::fault::{FaultFiles, Present, Room, UpClock, before_admin, before_element};
 use super::sockets::{Sockets, Urls};
 use super::until_ready;
 use crate::assemble::{AuthPlan, Listeners, Running, TlsPlan};
@@ -20,10 +20,10 @@ use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The element for temporary files, at which faults of one element are.
+pub(super) const EDIT: &str = "element-edit";
 /// How often files are looked at while faults are armed.
 const ARMED_RELOAD_INTERVAL: Duration = Duration::from_millis(200);
-/// What each element holds at most while faults are armed: little enough to be filled in a moment.
-pub(super) const ARMED_CAPACITY_BYTES: u64 = 64 << 20;
 /// How long a module waits for a token while faults are armed.
 const ARMED_AUTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often an element reports itself while faults are armed, and waits at most after a report that failed.
@@ -39,6 +39,8 @@ pub(super) fn backoff(armed: bool) -> Backoff {
 pub(super) struct Armed {
     pub(super) present: Present,
     pub(super) files: Arc<FaultFiles>,
+    /// Room of the element for temporary files.
+    pub(super) room: Room,
 }
 
 /// All modules, and the secret of the client's account.
@@ -80,19 +82,18 @@ pub(super) async fn start(
         timeout: if armed.is_some() { ARMED_AUTH_TIMEOUT } else { Duration::from_secs(10) },
         backoff: backoff(armed.is_some()),
     };
-    let armed_capacity = present.map(|_| ARMED_CAPACITY_BYTES);
-    let capacity = args.element_capacity_bytes.or(armed_capacity);
+    let told = args.element_capacity_bytes;
+    let room = |name: &str| if armed.is_some() { Some(Room::of(&data.join(name), told).capacity) } else { told };
     let mut elements = vec![
-        ("element-edit", ElementMode::Edit, ELEMENT_EDIT, &urls.element_edit, sockets.element_edit, capacity),
-        ("element-rw", ElementMode::Rw, ELEMENT_RW, &urls.element_rw, sockets.element_rw, capacity),
+        (EDIT, ElementMode::Edit, ELEMENT_EDIT, &urls.element_edit, sockets.element_edit, room(EDIT)),
+        ("element-rw", ElementMode::Rw, ELEMENT_RW, &urls.element_rw, sockets.element_rw, room("element-rw")),
     ];
     if let (Some((url, _)), Some(listeners)) = (&urls.element_spare, sockets.element_spare) {
-        // The Ingester asks the emptiest first: this one has half the room, so that it has its turn only when the other fails.
-        let half = capacity.map(|bytes| bytes / 2);
-        elements.push(("element-spare", ElementMode::Edit, ELEMENT_SPARE, url, listeners, half));
+        let room = Room::spare(&data.join("element-spare"), told).capacity;
+        elements.push(("element-spare", ElementMode::Edit, ELEMENT_SPARE, url, listeners, Some(room)));
     }
     for (name, mode, account, url, listeners, capacity) in elements {
-        let first = name == "element-edit";
+        let first = name == EDIT;
         let listeners = Listeners { before: present.map(|present| before_element(present, first)), ..listeners };
         let mut plan = tls(true, true);
         if let (Some(armed), true) = (armed, first) {

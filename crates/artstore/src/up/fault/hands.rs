@@ -1,6 +1,6 @@
 //! What is done once when a fault begins, and once when it ends.
 
-use super::{Fault, FaultFiles};
+use super::{Fault, FaultFiles, Room};
 use crate::failure::Failure;
 use artstore_api::FileId;
 use artstore_client::{Session, Upload, Uploader};
@@ -8,9 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::io::AsyncReadExt as _;
 
-/// How much of an element's room a file takes that nearly fills it, in percent.
-const NEARLY_FULL: u64 = 93;
-/// The largest such file: with more room than that, filling it would be no demonstration.
+/// The largest file to fill an element with: with more room than that, filling it would be no demonstration.
 const MAX_BALLAST: u64 = 1 << 30;
 
 /// Files, and a client of the Ingester.
@@ -19,15 +17,15 @@ pub(in crate::up) struct Hands {
     files: Arc<FaultFiles>,
     session: Session,
     /// Room of the element for temporary files.
-    capacity: u64,
+    room: Room,
     /// The file that nearly fills it.
     ballast: Option<FileId>,
 }
 
 impl Hands {
     /// Nothing is done yet.
-    pub(in crate::up) fn new(files: Arc<FaultFiles>, session: Session, capacity: u64) -> Self {
-        Self { files, session, capacity, ballast: None }
+    pub(in crate::up) fn new(files: Arc<FaultFiles>, session: Session, room: Room) -> Self {
+        Self { files, session, room, ballast: None }
     }
 
     /// Does what this fault begins with. A failure is in the log; whatever is done until then stays until the end.
@@ -62,11 +60,10 @@ impl Hands {
 
     /// Uploads one large file.
     async fn fill(&mut self) -> Result<(), Failure> {
-        let size = self.capacity / 100 * NEARLY_FULL;
+        let size = self.room.ballast();
         if size > MAX_BALLAST {
-            let most = MAX_BALLAST / NEARLY_FULL * 100;
             return Err(Failure::failed(format!(
-                "the element has too much room: --element-capacity-bytes {most} at most"
+                "{size} bytes would be needed: give it less room by --element-capacity-bytes"
             )));
         }
         let upload = Upload { filename: Some("ballast.bin".to_owned()), ttl_days: Some(1), ..Upload::default() };

@@ -8,6 +8,7 @@ mod clock;
 mod files;
 mod hands;
 mod layers;
+mod room;
 mod switch;
 mod tokens;
 
@@ -15,6 +16,7 @@ pub(super) use clock::UpClock;
 pub(super) use files::FaultFiles;
 pub(super) use hands::Hands;
 pub(super) use layers::{before_admin, before_element};
+pub(super) use room::Room;
 pub(super) use switch::{Present, Switch};
 
 use clap::ValueEnum;
