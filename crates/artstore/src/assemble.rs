@@ -18,8 +18,8 @@ use artstore_metrics::{Registry, SystemClock};
 use artstore_ops::Status;
 use artstore_tls::{
     Acceptor, AcceptorSettings, AllowedClients, CertType, CertificateMetrics, CertificateMonitor, ClientAuth,
-    Connector, ConnectorMetrics, ConnectorSettings, IdentityFiles, ListenerMetrics, Policy, ReloadFiles, ReloadMetrics,
-    ReloadTrigger, Reloader, SetupError, Trust, TrustFile, WatchedFile,
+    Connector, ConnectorMetrics, ConnectorSettings, ExpiryWatch, IdentityFiles, ListenerMetrics, Policy, ReloadFiles,
+    ReloadMetrics, ReloadTrigger, Reloader, SetupError, Trust, TrustFile, WatchedFile,
 };
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -311,12 +311,14 @@ impl Foundation {
         };
         let mut main = Server::new(listeners.main, router, listeners.settings, metrics, self.clock);
         main = main.traced(self.traces.tracer);
+        let connector = self.connector;
+        let expiry = self.acceptor.clone().map(|acceptor| ExpiryWatch::new(acceptor, connector));
         if let Some(acceptor) = self.acceptor {
             main = main.with_tls(acceptor);
         }
         let shutdown = CancellationToken::new();
         let reload_trigger = self.reloader.as_ref().map(Reloader::trigger);
-        let watch = Watch { monitor: self.monitor, reloader: self.reloader, rotation: self.rotation, status };
+        let watch = Watch { monitor: self.monitor, reloader: self.reloader, rotation: self.rotation, status, expiry };
         let task =
             tokio::spawn(run(main, operations, module.background, watch, self.traces.exporter, shutdown.clone()));
         Running { name: self.name, health: module.health, shutdown, task, reload_trigger }
@@ -372,6 +374,7 @@ struct Watch {
     reloader: Option<Reloader>,
     rotation: Option<Rotation>,
     status: Status<SystemClock>,
+    expiry: Option<ExpiryWatch>,
 }
 
 impl Watch {
@@ -387,7 +390,12 @@ impl Watch {
                 reloader.run(move |change| rotation.take(change, &until), shutdown.clone()).await;
             }
         };
-        tokio::join!(monitor, reloader, self.status.run(shutdown.clone()));
+        let expiry = async {
+            if let Some(expiry) = self.expiry {
+                expiry.run(shutdown.clone()).await;
+            }
+        };
+        tokio::join!(monitor, reloader, expiry, self.status.run(shutdown.clone()));
     }
 }
 

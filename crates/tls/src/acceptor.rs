@@ -89,19 +89,19 @@ impl AcceptorSettings {
 /// Accepts TLS connections. Clones share configuration, what of it is exchanged later, and metrics.
 #[derive(Debug, Clone)]
 pub struct Acceptor<C: Clock = SystemClock> {
-    shared: Arc<Shared<C>>,
+    pub(crate) shared: Arc<Shared<C>>,
     handshake_timeout: Duration,
     plain_text_answer: Option<Arc<[u8]>>,
     metrics: ListenerMetrics,
-    clock: C,
+    pub(crate) clock: C,
 }
 
 /// What the clones of an acceptor share.
 #[derive(Debug)]
-struct Shared<C> {
+pub(crate) struct Shared<C> {
     constant: Constant,
-    current: ArcSwap<Current<C>>,
-    live: Live<ClientChain>,
+    pub(crate) current: ArcSwap<Current<C>>,
+    pub(crate) live: Live<ClientChain>,
     /// One change of trust at a time.
     changing: Mutex<()>,
 }
@@ -142,12 +142,12 @@ impl Constant {
 
 /// The demands on clients that are in force.
 #[derive(Debug)]
-struct Current<C> {
-    auth: ClientAuth,
+pub(crate) struct Current<C> {
+    pub(crate) auth: ClientAuth,
     allowed: Option<AllowedClients>,
     config: Arc<ServerConfig>,
     sessions: Arc<Sessions<C>>,
-    judge: ClientJudge,
+    pub(crate) judge: ClientJudge,
     generation: u64,
 }
 
@@ -257,7 +257,7 @@ impl<C: Clock> Acceptor<C> {
         self.shared.current.load().auth.clone()
     }
 
-    fn cut_unless_allowed(&self, entry: &Entry<ClientChain>, judge: &ClientJudge) -> bool {
+    pub(crate) fn cut_unless_allowed(&self, entry: &Entry<ClientChain>, judge: &ClientJudge) -> bool {
         let Err(error) = judge.judge(&entry.peer, self.now()) else { return false };
         let cut = ConnectionCut::because(&error);
         let is_first = entry.cut(cut.clone());

@@ -59,31 +59,31 @@ impl ConnectorSettings {
 /// be pooled instead.
 #[derive(Debug, Clone)]
 pub struct Connector<C: Clock = SystemClock> {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     identity: Arc<ArcSwapOption<CertifiedKey>>,
     handshake_timeout: Duration,
     metrics: ConnectorMetrics,
-    clock: C,
+    pub(crate) clock: C,
 }
 
 /// What connectors with the same trust share.
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     policy: Policy,
     provider: Arc<CryptoProvider>,
     alpn: Vec<Vec<u8>>,
-    current: ArcSwap<Current>,
-    live: Live<ServerSeen>,
+    pub(crate) current: ArcSwap<Current>,
+    pub(crate) live: Live<ServerSeen>,
     /// One change of trust at a time.
     changing: Mutex<()>,
 }
 
 /// The trust that is in force.
 #[derive(Debug)]
-struct Current {
-    trust: Trust,
+pub(crate) struct Current {
+    pub(crate) trust: Trust,
     config: Arc<ClientConfig>,
-    judge: ServerJudge,
+    pub(crate) judge: ServerJudge,
     generation: u64,
 }
 
@@ -151,7 +151,7 @@ impl<C: Clock> Connector<C> {
         self.shared.current.load().trust.clone()
     }
 
-    fn cut_unless_trusted(&self, entry: &Entry<ServerSeen>, judge: &ServerJudge) -> bool {
+    pub(crate) fn cut_unless_trusted(&self, entry: &Entry<ServerSeen>, judge: &ServerJudge) -> bool {
         let Err(error) = judge.judge(&entry.peer, self.now()) else { return false };
         let cut = ConnectionCut::because(&error);
         let is_first = entry.cut(cut.clone());

@@ -52,6 +52,7 @@ mod crl;
 pub mod dev;
 pub mod diagnosis;
 mod error;
+mod expiry;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod hello;
@@ -81,6 +82,7 @@ pub use crl::{CrlFiles, CrlInfo, Revocation};
 pub use error::{
     CertificateAnswer, FoundBy, TlsError, TlsErrorType, classify_alert, classify_certificate_error, classify_tls_error,
 };
+pub use expiry::{EXPIRY_INTERVAL, ExpiryWatch};
 pub use identity::{Identity, IdentityFiles, MAX_PEM_BYTES, SetupError, Trust, TrustFile};
 pub use inspect::{InspectedCertificates, Inspection, inspect};
 pub use listener::TlsListener;

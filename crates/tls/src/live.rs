@@ -2,6 +2,7 @@
 
 use crate::certificate::CertificateInfo;
 use crate::error::TlsError;
+use crate::expiry::Term;
 use crate::metrics::CutReason;
 use rustls::pki_types::CertificateDer;
 use std::collections::HashMap;
@@ -62,6 +63,7 @@ struct Inner<P> {
 #[derive(Debug)]
 pub(crate) struct Entry<P> {
     pub(crate) peer: P,
+    pub(crate) term: Term,
     line: Line,
 }
 
@@ -88,10 +90,15 @@ impl<P> Live<P> {
         if inner.generation != generation {
             return Err(peer);
         }
-        let (id, entry) = (inner.next, Arc::new(Entry { peer, line: Line::default() }));
+        let (id, entry) = (inner.next, Arc::new(Entry { peer, term: Term::default(), line: Line::default() }));
         inner.next += 1;
         inner.entries.insert(id, Arc::clone(&entry));
         Ok(Membership { live: Arc::clone(&self.0), id, entry })
+    }
+
+    /// All that are open now.
+    pub(crate) fn all(&self) -> Vec<Arc<Entry<P>>> {
+        lock(&self.0).entries.values().cloned().collect()
     }
 
     /// Puts another trust into use, and gives the connections that were admitted under those before. `put` gets the new

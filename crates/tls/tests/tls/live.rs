@@ -30,7 +30,7 @@ async fn open(client: &Client, server: &Server) -> (ClientStream, ServerStream) 
 }
 
 /// A byte each way.
-async fn talk(near: &mut ClientStream, far: &mut ServerStream) {
+pub(crate) async fn talk(near: &mut ClientStream, far: &mut ServerStream) {
     near.write_all(b"a").await.unwrap();
     near.flush().await.unwrap();
     assert_eq!(far.read_u8().await.unwrap(), b'a');
@@ -39,7 +39,7 @@ async fn talk(near: &mut ClientStream, far: &mut ServerStream) {
     assert_eq!(near.read_u8().await.unwrap(), b'b');
 }
 
-fn assert_cut<T: std::fmt::Debug>(result: io::Result<T>, reason: CutReason) {
+pub(crate) fn assert_cut<T: std::fmt::Debug>(result: io::Result<T>, reason: CutReason) {
     let error = result.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
     let cut = error.get_ref().unwrap().downcast_ref::<ConnectionCut>().unwrap();

@@ -5,6 +5,7 @@ mod allowed_clients;
 mod alpn_and_versions;
 mod contract;
 mod examples;
+mod expiry;
 mod faults;
 mod fixture;
 mod hello_stream;
