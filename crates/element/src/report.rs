@@ -6,10 +6,11 @@ use crate::room::Room;
 use crate::settings::ElementSettings;
 use artstore_api::element::{ElementReport, MAX_RECORDS, RecordBatch};
 use artstore_auth::{AccessToken, AuthService};
-use artstore_http::{Client, Dependency, ResponseTimeout};
+use artstore_http::{Client, ClientError, Dependency, ResponseTimeout};
 use artstore_metrics::Clock;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// How long the last reports may take when the element ends.
 const LAST_REPORTS_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest answer to a report that is read to its end.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Tells the Admin Module.
 #[derive(Debug)]
@@ -219,8 +222,15 @@ impl<C: Clock> Reporter<C> {
         let request = request.inspect_err(|error| tracing::error!(%error, url, "not a URL for reports")).ok()?;
         // A token that is bound to a certificate goes over connections that show it.
         let client = self.client.for_identity(token.identity());
-        match tokio::time::timeout(limit * 2, client.send(request)).await {
-            Ok(Ok(response)) => Some(response.status()),
+        let answered = async {
+            let response = client.send(request).await?;
+            let status = response.status();
+            // What it says besides is of no interest, but left unread it would cost the connection.
+            let _ = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+            Ok::<_, ClientError>(status)
+        };
+        match tokio::time::timeout(limit * 2, answered).await {
+            Ok(Ok(status)) => Some(status),
             Ok(Err(error)) => {
                 tracing::warn!(url, %error, "a report did not reach the Admin Module");
                 None

@@ -10,12 +10,14 @@ use artstore_http::Status;
 use artstore_metrics::{Registry, TestClock};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
+use axum::response::{IntoResponse as _, Response as Answer};
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::json;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,6 +31,8 @@ struct Told {
     what: String,
     authorization: String,
     body: Bytes,
+    /// The client's end of the connection.
+    from: SocketAddr,
 }
 
 /// An Admin Module that answers as the test says, and 204 after that.
@@ -50,20 +54,25 @@ impl Admin {
         let admin = Self { url, answers, refused: Arc::default(), told };
         let handler = admin.clone();
         let router = Router::new().fallback(move |headers: HeaderMap, request: Request| handler.take(headers, request));
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        tokio::spawn(async move { axum::serve(listener, service).await });
         admin
     }
 
-    async fn take(self, headers: HeaderMap, request: Request) -> StatusCode {
+    async fn take(self, headers: HeaderMap, request: Request) -> Answer {
+        let from = request.extensions().get::<ConnectInfo<SocketAddr>>().unwrap().0;
         let what = format!("{} {}", request.method(), request.uri().path());
         let authorization = headers["authorization"].to_str().unwrap().to_owned();
         let body = request.into_body().collect().await.unwrap().to_bytes();
         let refused = self.refused.lock().unwrap().map(|id| id.to_string());
         if refused.is_some_and(|id| String::from_utf8_lossy(&body).contains(&id)) {
-            return StatusCode::BAD_REQUEST;
+            return StatusCode::BAD_REQUEST.into_response();
         }
-        self.told.send_modify(|told| told.push(Told { what, authorization, body }));
-        self.answers.lock().unwrap().pop_front().unwrap_or(StatusCode::NO_CONTENT)
+        self.told.send_modify(|told| told.push(Told { what, authorization, body, from }));
+        match self.answers.lock().unwrap().pop_front() {
+            Some(refusal) => (refusal, "a reason, of some length").into_response(),
+            None => StatusCode::NO_CONTENT.into_response(),
+        }
     }
 
     fn told(&self) -> Vec<Told> {
@@ -171,6 +180,22 @@ async fn a_token_that_is_refused_is_replaced_once() {
     assert_eq!(bench.element.health().ready().status, Status::Degraded);
     assert_eq!(bench.sum("element_reports_total", &[("report", "heartbeat"), ("result", "acknowledged")]), 1.0);
     assert_eq!(bench.sum("element_reports_total", &[("report", "heartbeat"), ("result", "denied")]), 2.0);
+}
+
+/// Left unread, the reason of a refusal would cost the connection, and each report of a bad time a handshake.
+#[tokio::test]
+async fn a_refusal_is_read_to_its_end_so_that_its_connection_serves_again() {
+    let admin = Admin::start(&[500, 403, 401, 500]).await;
+    let (bench, ..) = reporting(vec![admin.url.clone()], |_| {}).await;
+    let reporter = bench.element.reporter().unwrap();
+    for expected in
+        [ReportResult::Unreachable, ReportResult::Denied, ReportResult::Unreachable, ReportResult::Acknowledged]
+    {
+        assert_eq!(reporter.heartbeat().await, expected);
+    }
+    let told = admin.told();
+    assert_eq!(told.len(), 5);
+    assert_eq!(told.iter().map(|told| told.from).collect::<BTreeSet<_>>().len(), 1, "{told:?}");
 }
 
 #[tokio::test]
