@@ -47,13 +47,14 @@ const ROWS: [Row; 17] = [
     one("certificate-20-days", &["ArtstoreTlsCertificateExpiringSoon"]),
     one("peer-closes", &["ArtstoreTlsLowConnectionReuse"]),
     one("element-rejects-token-once", &["ArtstoreAuthLowCacheHitRate"]),
-    // An exchange that runs into its time limit is slow as well as failed; a token runs out, and then nothing can be reported or
-    // stored.
+    // An exchange that runs into its time limit is slow as well as failed; a token runs out, and then nothing comes from the cache,
+    // is reported or stored.
     Row {
         fault: "admin-hung",
         alerts: &["ArtstoreAuthHighErrorRate"],
         along: &[
             "ArtstoreAdminModuleLatencySLO",
+            "ArtstoreAuthLowCacheHitRate",
             "ArtstoreAuthTokenExpiring",
             "ArtstoreOutboxLagging",
             "ArtstoreUploadFailures",
@@ -76,7 +77,8 @@ const ROWS: [Row; 17] = [
     one("crl-stale", &["ArtstoreTlsCrlStale"]),
     one("outbox-lagging", &["ArtstoreOutboxLagging"]),
     one("upload-failures", &["ArtstoreUploadFailures"]),
-    one("token-expiring", &["ArtstoreAuthTokenExpiring"]),
+    // The Ingester was told when to come back: if its token has run out by then, uploads fail, as the alert foretells.
+    Row { fault: "token-expiring", alerts: &["ArtstoreAuthTokenExpiring"], along: &["ArtstoreUploadFailures"] },
 ];
 
 /// What one run of a row showed.
