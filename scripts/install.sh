@@ -26,6 +26,7 @@ missing_packages() {
   command -v victoria-metrics >/dev/null || echo victoria-metrics
   command -v node >/dev/null || echo nodejs
   command -v npm >/dev/null || echo npm
+  command -v chromium >/dev/null || echo chromium
   command -v valgrind >/dev/null || echo valgrind
   command -v testssl >/dev/null || echo testssl.sh
   command -v systemd-analyze >/dev/null || echo systemd
@@ -93,6 +94,7 @@ check_tools() {
   promtool --version 2>&1 | head -1
   amtool --version 2>&1 | head -1
   echo "victoria-metrics $(dpkg-query -W -f '${Version}' victoria-metrics 2>/dev/null || echo 'not from Debian')"
+  chromium --version
   echo "node $("$node_folder/node_modules/.bin/node" --version)"
   weed version | head -1
   valgrind --version

@@ -16,6 +16,7 @@ mod reload;
 mod sandbox;
 mod shutdown;
 mod silence;
+mod status;
 mod testssl;
 mod truth;
 mod unavailable;

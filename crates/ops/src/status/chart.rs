@@ -40,13 +40,15 @@ fn draw(chart: &Chart, minutes: f64, from_now: &[f64], into: &mut String) -> Res
     let failed = |error: &dyn std::fmt::Display| error.to_string();
     let area = SVGBackend::with_string(into, SIZE).into_drawing_area();
     let (low, high) = heights(chart);
+    // An axis of minutes has round minutes: it is laid out in its own unit.
+    let (by, shown) = axis_unit(chart.unit, high);
     let mut plot = ChartBuilder::on(&area)
         .margin_top(24)
         .margin_right(48)
         .margin_left(4)
         .x_label_area_size(64)
         .y_label_area_size(170)
-        .build_cartesian_2d(-minutes..0.0, low..high)
+        .build_cartesian_2d(-minutes..0.0, low / by..high / by)
         .map_err(|error| failed(&error))?;
     plot.configure_mesh()
         .x_labels(4)
@@ -56,15 +58,15 @@ fn draw(chart: &Chart, minutes: f64, from_now: &[f64], into: &mut String) -> Res
         .axis_style(GRID.stroke_width(2))
         .label_style(("sans-serif", TEXT).into_font().color(&BLACK))
         .x_label_formatter(&|minutes| ago(*minutes))
-        .y_label_formatter(&|value| on_axis(chart.unit, *value))
+        .y_label_formatter(&|value| on_axis(shown, *value))
         .draw()
         .map_err(|error| failed(&error))?;
     for threshold in chart.thresholds.iter().filter(|threshold| (low..=high).contains(*threshold)) {
-        let line = vec![(-minutes, *threshold), (0.0, *threshold)];
+        let line = vec![(-minutes, threshold / by), (0.0, threshold / by)];
         plot.draw_series([PathElement::new(line, THRESHOLD.stroke_width(3))]).map_err(|error| failed(&error))?;
     }
     for (index, curve) in chart.curves.iter().enumerate() {
-        let points = from_now.iter().copied().zip(curve.points.iter().copied());
+        let points = from_now.iter().copied().zip(curve.points.iter().map(|point| point.map(|value| value / by)));
         for piece in pieces(points) {
             match piece.as_slice() {
                 [alone] => plot
@@ -90,6 +92,16 @@ fn heights(chart: &Chart) -> (f64, f64) {
         "percentunit" => (0.0, 1.02),
         _ if most > 0.0 => (least * 1.1, most * 1.1),
         _ => (least * 1.1, 1.0),
+    }
+}
+
+/// In what an axis up to a value is laid out, as a multiple of the chart's unit, and the name of that.
+fn axis_unit(unit: &'static str, high: f64) -> (f64, &'static str) {
+    match unit {
+        "s" if high >= 7_200.0 => (3_600.0, "h"),
+        "s" if high >= 120.0 => (60.0, "min"),
+        "s" if high < 1.0 => (0.001, "ms"),
+        _ => (1.0, unit),
     }
 }
 

@@ -230,10 +230,7 @@ pub(super) fn with_unit(unit: &str, value: f64) -> String {
 /// A value beside an axis: short.
 pub(super) fn on_axis(unit: &str, value: f64) -> String {
     match unit {
-        "s" if value >= 7_200.0 => trimmed(value / 3_600.0, 1) + " h",
-        "s" if value >= 120.0 => trimmed(value / 60.0, 0) + " min",
-        "s" if value > 0.0 && value < 1.0 => trimmed(value * 1_000.0, 0) + " ms",
-        "s" => trimmed(value, 1) + " s",
+        "s" | "ms" | "min" | "h" => format!("{} {unit}", trimmed(value, 1)),
         "percentunit" => trimmed(value * 100.0, 0) + " %",
         _ => with_unit(unit, value),
     }
