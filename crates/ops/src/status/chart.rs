@@ -8,7 +8,7 @@ use plotters::style::{Color as _, IntoFont as _};
 
 /// Three times what is shown: plotters has whole pixels.
 const SIZE: (u32, u32) = (1_260, 480);
-const TEXT: u32 = 42;
+const TEXT: u32 = 46;
 const CURVE_WIDTH: u32 = 6;
 const GRID: RGBColor = RGBColor(2, 0, 0);
 const THRESHOLD: RGBColor = RGBColor(4, 0, 0);
@@ -44,10 +44,10 @@ fn draw(chart: &Chart, minutes: f64, from_now: &[f64], into: &mut String) -> Res
     let (by, shown) = axis_unit(chart.unit, high);
     let mut plot = ChartBuilder::on(&area)
         .margin_top(24)
-        .margin_right(48)
+        .margin_right(56)
         .margin_left(4)
-        .x_label_area_size(64)
-        .y_label_area_size(170)
+        .x_label_area_size(70)
+        .y_label_area_size(180)
         .build_cartesian_2d(-minutes..0.0, low / by..high / by)
         .map_err(|error| failed(&error))?;
     plot.configure_mesh()

@@ -12,9 +12,12 @@ pub(super) fn page(report: &Report) -> String {
     let live = |id: &str, html: &str| format!("<div id=\"{id}\" data-live>{html}</div>");
     let parts = [
         live("overview", &sections::overview(report)),
-        section("alerts", "Alerts", &sections::alerts(report)),
+        format!(
+            "<div class=\"pair\">{}{}</div>",
+            section("alerts", "Alerts", &sections::alerts(report)),
+            section("dependencies", "Dependencies", &live("dependencies-live", &sections::dependencies(report))),
+        ),
         section("errors", "Last errors", &live("errors-live", &sections::errors(report))),
-        section("dependencies", "Dependencies", &live("dependencies-live", &sections::dependencies(report))),
         sections::panels(report),
         section("certificates", "Certificates", &live("certificates-live", &sections::certificates(report))),
     ];

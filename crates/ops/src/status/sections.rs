@@ -226,8 +226,8 @@ fn drawn(report: &Report, view: &PanelView, one: &Chart) -> String {
         hidden => format!("<p class=\"quiet\">{hidden} more at or near zero</p>"),
     };
     format!(
-        "{drawing}<table class=\"legend\"><caption class=\"unseen\">{title}</caption><thead><tr><th scope=\"col\">Curve</th>\
-         <th scope=\"col\">Now</th><th scope=\"col\">Most</th></tr></thead><tbody>{rows}</tbody></table>{hidden}",
+        "<div class=\"figure\">{drawing}<div><table class=\"legend\"><caption class=\"unseen\">{title}</caption><thead><tr><th scope=\"col\">Curve</th>\
+         <th scope=\"col\">Now</th><th scope=\"col\">Most</th></tr></thead><tbody>{rows}</tbody></table>{hidden}</div></div>",
         title = escape_html(view.title),
     )
 }
