@@ -2,7 +2,7 @@
 //!
 //! [`up`] runs `artstore up`, [`parts`] each module by itself, [`process`] any command of the binary. [`curl`] is the client
 //! and [`wire`] one that does what curl would not, [`handshake`] one that measures, or says nothing. [`scrape`] reads `/metrics`, [`contract`] is what a scrape must hold,
-//! [`prometheus`] and [`alertmanager`] are the real ones, [`webhook`] hears what they tell, [`plain`] asks them,
+//! [`prometheus`] and [`alertmanager`] are the real ones, [`webhook`] hears what they tell, [`otlp`] receives spans, [`plain`] asks them,
 //! [`token`] makes tokens that the Admin Module never would, [`certificates`] a CA, [`payload`] files; [`poll`] waits. A helper
 //! that cannot do its work fails the test.
 #![expect(
@@ -18,6 +18,7 @@ pub mod contract;
 pub mod curl;
 pub mod handshake;
 pub mod issuer;
+pub mod otlp;
 pub mod parts;
 pub mod payload;
 pub mod plain;

@@ -32,7 +32,7 @@ pub fn artstore() -> Command {
     let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if ["ARTSTORE_", "SERVICE_ACCOUNT_", "TLS_", "LOG_"].iter().any(|prefix| text.starts_with(prefix)) {
+        if ["ARTSTORE_", "SERVICE_ACCOUNT_", "TLS_", "LOG_", "OTEL_"].iter().any(|prefix| text.starts_with(prefix)) {
             command.env_remove(&name);
         }
     }

@@ -16,6 +16,19 @@ pub struct Sample {
     pub order: Vec<String>,
     /// Its value.
     pub value: f64,
+    /// The exemplar of a bucket.
+    pub exemplar: Option<Exemplar>,
+}
+
+/// What a bucket names as an example of its observations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exemplar {
+    /// Its labels.
+    pub labels: Labels,
+    /// What was observed.
+    pub value: f64,
+    /// When, in seconds since 1970.
+    pub time: f64,
 }
 
 /// One family.
@@ -138,13 +151,25 @@ fn parse_sample(line: &str) -> Sample {
         (Vec::new(), &line[head_end..])
     };
     let text = rest.strip_prefix(' ').unwrap_or_else(|| panic!("no value: {line}"));
+    let (text, exemplar) = match text.split_once(" # {") {
+        Some((text, exemplar)) => (text, Some(parse_exemplar(exemplar))),
+        None => (text, None),
+    };
     let value = match text {
         "+Inf" => f64::INFINITY,
         "-Inf" => f64::NEG_INFINITY,
         _ => text.parse().unwrap_or_else(|_| panic!("no number, or more than one: {line}")),
     };
     let order = pairs.iter().map(|(name, _)| name.clone()).collect();
-    Sample { name, order, labels: pairs.into_iter().collect(), value }
+    Sample { name, order, labels: pairs.into_iter().collect(), value, exemplar }
+}
+
+/// Reads `a="b"} 0.5 1700000000.123`.
+fn parse_exemplar(text: &str) -> Exemplar {
+    let (pairs, rest) = parse_labels(text);
+    let numbers: Vec<f64> = rest.split_ascii_whitespace().map(|number| number.parse().unwrap()).collect();
+    let [value, time] = numbers[..] else { panic!("an exemplar has a value and a time: {text}") };
+    Exemplar { labels: pairs.into_iter().collect(), value, time }
 }
 
 /// Reads `a="b",…}`; what follows the brace.

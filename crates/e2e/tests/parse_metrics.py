@@ -27,6 +27,10 @@ def normal(line: str) -> str:
     """The line with its labels in alphabetical order and its numbers as Python writes them."""
     if line.startswith("#") or not line.strip():
         return line.rstrip()
+    sample, mark, exemplar = line.partition(" # {")
+    if mark:
+        labels, _, numbers = exemplar.rpartition("} ")
+        return f"{normal(sample)} # {{{labels}}} {[float(number) for number in numbers.split()]}"
     head, _, value = line.rpartition(" ")
     name, brace, labels = head.partition("{")
     pairs = [(label, repr(float(text)) if label == "le" else text) for label, text in sorted(LABEL.findall(labels))]

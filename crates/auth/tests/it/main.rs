@@ -24,5 +24,6 @@ mod sockets;
 mod spans;
 mod support;
 mod tokens;
+mod traces;
 mod verifier;
 mod wire;

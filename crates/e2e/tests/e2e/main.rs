@@ -18,5 +18,6 @@ mod shutdown;
 mod silence;
 mod status;
 mod testssl;
+mod traces;
 mod truth;
 mod unavailable;
