@@ -37,7 +37,10 @@ async fn an_acquisition_belongs_to_its_first_caller_and_a_refresh_in_the_backgro
     let (first, second) = tokio::join!(caller.scope(rig.service.access_token()), rig.service.access_token());
     assert_eq!(first.unwrap().generation(), second.unwrap().generation());
     let acquired = kept.0.lock().unwrap().remove(0);
-    assert_eq!((acquired.context.trace_id().to_string().as_str(), acquired.name.as_ref()), (TRACE, "token_acquisition"));
+    assert_eq!(
+        (acquired.context.trace_id().to_string().as_str(), acquired.name.as_ref()),
+        (TRACE, "token_acquisition")
+    );
     assert_eq!(acquired.parent.unwrap().span_id.to_string(), PARENT);
     assert_eq!(acquired.attributes, [("artstore.token.trigger", Value::from("initial"))]);
     assert!(!acquired.failed);
