@@ -141,6 +141,9 @@ impl<C: Clock> Status<C> {
             alerts.judge(at, now, &shared.exported)
         };
         let at = Evaluation { memory, records: alerts.records(), times: &times, wall_ahead: wall - now };
+        let gets_tokens = shared.exported.contains(artstore_auth::metrics::TTL.name());
+        // Where there is no token to show, there is room.
+        let with_plumbing = extent == Extent::All || !gets_tokens;
         let (certificates, more_certificates) = match extent {
             Extent::Reading => (Vec::new(), 0),
             Extent::Page | Extent::All => report::certificates(&samples, wall, &panels.days_left()),
@@ -155,17 +158,16 @@ impl<C: Clock> Status<C> {
             interval_seconds: INTERVAL,
             is_truncated: memory.is_truncated(),
             health: shared.health.ready(),
-            token: report::token(&samples, shared.exported.contains(artstore_auth::metrics::TTL.name())),
+            token: report::token(&samples, gets_tokens),
             alerts: judged,
             certificates,
             more_certificates,
             errors: errors.kept().to_vec(),
             panels: match extent {
                 Extent::Reading => Vec::new(),
-                Extent::Page => panels.show(at, &shared.exported, false),
-                Extent::All => panels.show(at, &shared.exported, true),
+                Extent::Page | Extent::All => panels.show(at, &shared.exported, with_plumbing),
             },
-            has_all_panels: extent == Extent::All,
+            has_all_panels: with_plumbing,
             times,
         }
     }

@@ -43,7 +43,7 @@ pub(super) fn overview(report: &Report) -> String {
     let next = report.certificates.first();
     let cards = [
         ("Health", report.health.status.as_str().to_owned(), format!("{} of {of} dependencies well", of - troubled)),
-        ("Token", token(report), "until it expires".to_owned()),
+        ("Token", token(report), about_token(report.token).to_owned()),
         ("Alerts", alerts, format!("{firing} firing, {pending} pending")),
         (
             "Next certificate to expire",
@@ -57,6 +57,14 @@ pub(super) fn overview(report: &Report) -> String {
         )
     };
     format!("<dl class=\"cards\">{}</dl>", cards.iter().map(card).collect::<String>())
+}
+
+const fn about_token(token: Token) -> &'static str {
+    match token {
+        Token::Held { .. } => "until it expires",
+        Token::None => "nobody has asked for one, or it cannot be had",
+        Token::NotOfThisModule => "this module asks nobody for tokens",
+    }
 }
 
 /// The seconds that are left, for the script to count down.
@@ -170,7 +178,9 @@ pub(super) fn panels(report: &Report) -> String {
         [] => String::new(),
         titles => format!("<p class=\"quiet\">Not counted by this module: {}.</p>", titles.join(", ")),
     };
-    let other = if report.has_all_panels {
+    let other = if report.token == Token::NotOfThisModule {
+        ""
+    } else if report.has_all_panels {
         "<p><a href=\"./\">Leave out the panels of connection pool and listener</a></p>"
     } else {
         "<p><a href=\"?panels=all\">Show the panels of connection pool and listener too</a></p>"
@@ -180,7 +190,7 @@ pub(super) fn panels(report: &Report) -> String {
 
 fn panel(report: &Report, view: &PanelView, number: usize) -> String {
     let inside = if view.is_table {
-        "<p class=\"empty\"><a href=\"#certificates-title\">See the table of certificates</a></p>".to_owned()
+        next_certificates(report)
     } else {
         view.charts.iter().map(|one| drawn(report, view, one)).collect()
     };
@@ -198,6 +208,20 @@ fn panel(report: &Report, view: &PanelView, number: usize) -> String {
          <h3 id=\"panel-{number}\">{title} {mark}</h3>{inside}</div><p class=\"quiet\">{description}</p>{links}</article>",
         title = escape_html(view.title),
         description = escape_html(view.description),
+    )
+}
+
+/// The certificates that expire first, in a panel.
+fn next_certificates(report: &Report) -> String {
+    let row = |one: &super::report::Certificate| {
+        let (subject, days) = (foreign(&one.subject), trimmed(one.days_left, 1));
+        format!("<tr><th scope=\"row\">{subject}</th><td>{}</td><td>{days}</td></tr>", escape_html(&one.cert_type))
+    };
+    let rows: String = report.certificates.iter().take(6).map(row).collect();
+    format!(
+        "<table class=\"legend\"><caption class=\"unseen\">Certificates that expire first</caption><thead><tr><th scope=\"col\">Subject</th>\
+         <th scope=\"col\">Role</th><th scope=\"col\">Days left</th></tr></thead><tbody>{rows}</tbody></table>\
+         <p><a href=\"#certificates-title\">All of them</a></p>"
     )
 }
 
