@@ -148,7 +148,7 @@ fn run(stack: &mut Stack, row: &'static Row) -> Outcome {
         let firing = stack.firing_at_webhook(began);
         !row.alerts.iter().any(|&name| firing.contains(name))
     });
-    stack.await_quiet(began);
+    stack.await_quiet(began, row.along);
     let (told, fired) = (stack.told_since(began), stack.fired_since(time));
     Outcome { row, fired_after, resolved_after, told, fired, empty }
 }
