@@ -47,6 +47,16 @@ const ROWS: [Row; 17] = [
     one("certificate-20-days", &["ArtstoreTlsCertificateExpiringSoon"]),
     one("peer-closes", &["ArtstoreTlsLowConnectionReuse"]),
     one("element-rejects-token-once", &["ArtstoreAuthLowCacheHitRate"]),
+    one("certificate-expired", &["ArtstoreTlsCertificateExpiryCritical", "ArtstoreTlsHandshakeFailures"]),
+    one("storage-nearly-full", &["ArtstoreStorageNearlyFull"]),
+    one("reload-failing", &["ArtstoreTlsReloadFailing"]),
+    one("crl-stale", &["ArtstoreTlsCrlStale"]),
+    one("outbox-lagging", &["ArtstoreOutboxLagging"]),
+    one("upload-failures", &["ArtstoreUploadFailures"]),
+    // The Ingester was told when to come back: if its token has run out by then, uploads fail, as the alert foretells.
+    Row { fault: "token-expiring", alerts: &["ArtstoreAuthTokenExpiring"], along: &["ArtstoreUploadFailures"] },
+    // These two are the last of their stacks: of an alert that is told, then silenced while it ends, Alertmanager does not tell again when
+    // another row raises it soon after.
     // An exchange that runs into its time limit is slow as well as failed; a token runs out, and then nothing comes from the cache,
     // is reported or stored.
     Row {
@@ -60,7 +70,6 @@ const ROWS: [Row; 17] = [
             "ArtstoreUploadFailures",
         ],
     },
-    one("certificate-expired", &["ArtstoreTlsCertificateExpiryCritical", "ArtstoreTlsHandshakeFailures"]),
     // The tokens of before are refused as well: uploads fail until there is one that is taken, and none comes from the cache.
     Row {
         fault: "wrong-clock",
@@ -72,13 +81,6 @@ const ROWS: [Row; 17] = [
             "ArtstoreUploadFailures",
         ],
     },
-    one("storage-nearly-full", &["ArtstoreStorageNearlyFull"]),
-    one("reload-failing", &["ArtstoreTlsReloadFailing"]),
-    one("crl-stale", &["ArtstoreTlsCrlStale"]),
-    one("outbox-lagging", &["ArtstoreOutboxLagging"]),
-    one("upload-failures", &["ArtstoreUploadFailures"]),
-    // The Ingester was told when to come back: if its token has run out by then, uploads fail, as the alert foretells.
-    Row { fault: "token-expiring", alerts: &["ArtstoreAuthTokenExpiring"], along: &["ArtstoreUploadFailures"] },
 ];
 
 /// What one run of a row showed.

@@ -106,9 +106,11 @@ impl Stack {
         last.into_values().filter(Told::is_firing).map(|told| told.name().to_owned()).collect()
     }
 
-    /// Names of all that the webhook heard of since then, but for the watchdog.
+    /// Names of all that the webhook was told to fire since then, but for the watchdog.
     pub(crate) fn told_since(&self, since: Monotonic) -> BTreeSet<String> {
-        self.at_webhook(since).into_values().map(|told| told.name().to_owned()).collect()
+        let heard = self.webhook.heard_since(since).into_iter().flat_map(|notification| notification.alerts);
+        let firing = heard.filter(|told| told.is_firing() && told.name() != WATCHDOG);
+        firing.map(|told| told.name().to_owned()).collect()
     }
 
     /// Names of all that fired in Prometheus from `start` on (seconds since 1970), but for the watchdog.
