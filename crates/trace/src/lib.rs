@@ -13,7 +13,7 @@
 //! use std::time::Duration;
 //!
 //! let tracer = Tracer::new(1.0, || Duration::ZERO, None);
-//! let parent = Context::parse([b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"], []).unwrap();
+//! let parent = Context::parse([b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".as_slice()], []).unwrap();
 //! let span = tracer.span(Some(&parent), "GET /", Kind::Server);
 //! assert_eq!(span.context().trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
 //! span.context().clone().enter(|| assert!(Context::current().is_some()));
