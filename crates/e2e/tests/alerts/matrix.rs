@@ -53,8 +53,13 @@ const ROWS: [Row; 17] = [
     one("crl-stale", &["ArtstoreTlsCrlStale"]),
     one("outbox-lagging", &["ArtstoreOutboxLagging"]),
     one("upload-failures", &["ArtstoreUploadFailures"]),
-    // The Ingester was told when to come back: if its token has run out by then, uploads fail, as the alert foretells.
-    Row { fault: "token-expiring", alerts: &["ArtstoreAuthTokenExpiring"], along: &["ArtstoreUploadFailures"] },
+    // The Ingester was told when to come back: if its token has run out by then, uploads fail, as the alert foretells, and none
+    // comes from the cache.
+    Row {
+        fault: "token-expiring",
+        alerts: &["ArtstoreAuthTokenExpiring"],
+        along: &["ArtstoreAuthLowCacheHitRate", "ArtstoreUploadFailures"],
+    },
     // These two are the last of their stacks: of an alert that is told, then silenced while it ends, Alertmanager does not tell again when
     // another row raises it soon after.
     // An exchange that runs into its time limit is slow as well as failed; a token runs out, and then nothing comes from the cache,
