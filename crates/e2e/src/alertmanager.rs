@@ -1,15 +1,9 @@
 //! A real Alertmanager on loopback, with routes and inhibitions as shipped and the test's own receivers.
 
-use crate::plain;
-use crate::poll;
 use crate::process::Running;
-use crate::prometheus::{await_address, tool};
+use crate::prometheus::{start_server, tool};
 use serde_json::{Value, json};
-use std::time::Duration;
 use tempfile::TempDir;
-
-/// The longest that a start may take.
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// A running Alertmanager; it is killed when dropped, and its log is shown if the test fails.
 #[derive(Debug)]
@@ -34,12 +28,7 @@ impl Alertmanager {
         command.arg(format!("--config.file={}", file.display()));
         command.arg(format!("--storage.path={}", folder.path().join("data").display()));
         command.args(["--web.listen-address=127.0.0.1:0", "--cluster.listen-address="]);
-        let mut process = Running::start(&mut command, &folder.path().join("alertmanager.log"));
-        let address = await_address(&mut process);
-        poll::until("Alertmanager is ready", LIMIT, || {
-            process.assert_alive();
-            plain::get(&address, "/-/ready").ok().filter(|answer| answer.status == 200)
-        });
+        let (process, address) = start_server(&mut command, &folder.path().join("alertmanager.log"));
         Self { process, address, _folder: folder }
     }
 

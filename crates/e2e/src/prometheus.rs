@@ -169,12 +169,7 @@ impl Prometheus {
         command.arg(format!("--config.file={}", file.display()));
         command.arg(format!("--storage.tsdb.path={}", folder.path().join("tsdb").display()));
         command.args(["--web.listen-address=127.0.0.1:0", "--enable-feature=exemplar-storage"]);
-        let mut process = Running::start(&mut command, &folder.path().join("prometheus.log"));
-        let address = await_address(&mut process);
-        poll::until("Prometheus is ready", LIMIT, || {
-            process.assert_alive();
-            plain::get(&address, "/-/ready").ok().filter(|answer| answer.status == 200)
-        });
+        let (process, address) = start_server(&mut command, &folder.path().join("prometheus.log"));
         Self { process, address, folder }
     }
 
@@ -306,15 +301,21 @@ pub fn tool(name: &str) -> Command {
     Command::new(name)
 }
 
-/// The address that a server of the Prometheus family logs once it listens.
-pub(crate) fn await_address(process: &mut Running) -> String {
-    poll::until("the address in its log", LIMIT, || {
+/// Starts a server of the Prometheus family and waits until it is ready: its process, and the address that it logs once it listens.
+pub(crate) fn start_server(command: &mut Command, log: &Path) -> (Running, String) {
+    let mut process = Running::start(command, log);
+    let address = poll::until("the address in its log", LIMIT, || {
         process.assert_alive();
         let log = process.log();
         let (_, rest) = log.split_once("msg=\"Listening on\" address=")?;
         // The line is whole.
         Some(rest.split_once('\n')?.0.trim().to_owned())
-    })
+    });
+    poll::until("it is ready", LIMIT, || {
+        process.assert_alive();
+        plain::get(&address, "/-/ready").ok().filter(|answer| answer.status == 200)
+    });
+    (process, address)
 }
 
 fn read_series(series: &Value) -> Series {
